@@ -1,0 +1,1 @@
+"""Variational autoencoders, exact and tested: the library of the book."""
