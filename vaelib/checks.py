@@ -1,0 +1,66 @@
+"""Error messages that name the argument, what was expected, what came, and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+
+
+def check_floating(name: str, value: Tensor) -> None:
+    """Raise `TypeError` unless `value` is a floating-point tensor."""
+    if not isinstance(value, Tensor):
+        raise TypeError(f"{name} must be a tensor, but is a {type(value).__name__}: wrap it in torch.as_tensor")
+    if not value.is_floating_point():
+        raise TypeError(f"{name} must be floating point, but has dtype {value.dtype}: convert it with .float()")
+
+
+def check_last_dim(name: str, value: Tensor, size: int) -> None:
+    """Raise `ValueError` unless the last dimension of `value` is `size`."""
+    if value.dim() == 0 or value.shape[-1] != size:
+        raise ValueError(f"{name} must have shape (..., {size}), but has shape {tuple(value.shape)}")
+
+
+def check_finite(name: str, value: Tensor) -> None:
+    """Raise `ValueError` where `value` holds a NaN or an infinity, saying how many and where the first one is."""
+    bad = ~torch.isfinite(value)
+    if bad.any():
+        where = tuple(bad.nonzero()[0].tolist())
+        raise ValueError(
+            f"{name} must be finite, but {int(bad.sum())} of {value.numel()} values are not "
+            f"(the first, at {where}, is {value[where].item()}): look for an overflow or a division by zero before it"
+        )
+
+
+def check_unit_interval(name: str, value: Tensor) -> None:
+    """Raise `ValueError` where `value` leaves [0, 1]."""
+    bad = ~((value >= 0) & (value <= 1))  # a NaN fails both comparisons, so it is caught as well
+    if bad.any():
+        where = tuple(bad.nonzero()[0].tolist())
+        raise ValueError(
+            f"{name} must lie in [0, 1], but is {value[where].item():g} at {where}: "
+            "divide grey levels by their largest possible value (255 for bytes)"
+        )
+
+
+def check_positive_integer(name: str, value: int) -> None:
+    """Raise `ValueError` unless `value` is an integer of at least 1."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"{name} must be an integer of at least 1, but is {value!r}")
+
+
+@contextmanager
+def without_validation() -> Iterator[None]:
+    """Switch off the distributions' own argument checks, which cost a device synchronisation at every call.
+
+    A training loop checks its data once, before it starts, and looks at its losses afterwards.
+    """
+    before = Distribution._validate_args
+    Distribution.set_default_validate_args(False)
+    try:
+        yield
+    finally:
+        Distribution.set_default_validate_args(before)

@@ -1,0 +1,359 @@
+r"""Gaussian distributions over a K-vector, and every Kullback-Leibler divergence between them.
+
+Each of them is the law of $z = \mu + S\varepsilon$ with $\varepsilon \sim \mathcal{N}(0, I)$ (Kingma and Welling
+2014, section 2.4), and they differ in what is known about the matrix $S$:
+
+- `DiagonalGaussian`: $S$ is diagonal, given by its log-variances;
+- `AffineGaussian`: $S$ is any square matrix;
+- `CholeskyGaussian`: $S$ is lower triangular;
+- `StandardNormal`: $S = I$ and $\mu = 0$, the prior.
+
+The covariance is $\Sigma = S S^\top$, but nothing here forms it unless it is asked for: its condition number is the
+square of that of $S$, so a float32 Cholesky factorisation of $S S^\top$ fails where $S$ itself is still harmless.
+All densities, entropies and divergences are in nats, one value for each element of the batch.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar, Self
+
+import torch
+from torch import Size, Tensor
+from torch.distributions import Distribution, constraints, register_kl
+from torch.distributions.constraints import Constraint
+
+from vaelib.checks import check_floating, check_last_dim
+
+LOG_2PI = math.log(2 * math.pi)
+
+
+class _Gaussian(Distribution):
+    """What the Gaussians share: each subclass supplies the four operations on its matrix S."""
+
+    arg_constraints: ClassVar[dict[str, Constraint]] = {}
+    support = constraints.real_vector
+    has_rsample = True
+    loc: Tensor
+
+    def _apply_scale(self, noise: Tensor) -> Tensor:
+        """S times each vector of `noise`, shape (..., K)."""
+        raise NotImplementedError
+
+    def _solve(self, columns: Tensor) -> Tensor:
+        """S^-1 times each column of `columns`, shape (..., K, n)."""
+        raise NotImplementedError
+
+    def _log_abs_det(self) -> Tensor:
+        """log |det S|, shape `batch_shape`."""
+        raise NotImplementedError
+
+    @property
+    def scale(self) -> Tensor:
+        """The matrix S with covariance S S^T, shape (..., K, K)."""
+        raise NotImplementedError
+
+    @property
+    def mean(self) -> Tensor:
+        """The mean, shape (..., K)."""
+        return self.loc
+
+    @property
+    def covariance_matrix(self) -> Tensor:
+        """S S^T, shape (..., K, K)."""
+        return self.scale @ self.scale.mT
+
+    @property
+    def variance(self) -> Tensor:
+        """The marginal variances, i.e. the diagonal of the covariance, shape (..., K)."""
+        return self.scale.square().sum(-1)
+
+    def rsample(self, sample_shape: Any = ()) -> Tensor:
+        r"""Reparameterised draws $\mu + S\varepsilon$, shape `sample_shape + batch_shape + (K,)`."""
+        shape = self._extended_shape(sample_shape)
+        noise = torch.randn(shape, dtype=self.loc.dtype, device=self.loc.device)
+        return self.loc + self._apply_scale(noise)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        r"""Log-density $-\tfrac12 \|S^{-1}(z-\mu)\|^2 - \log|\det S| - \tfrac K2\log 2\pi$ in nats.
+
+        Args:
+            value: Points z, shape broadcastable to (..., K).
+
+        Raises:
+            ValueError: If S is singular: the law then has no density.
+        """
+        if self._validate_args:
+            check_last_dim("value", value, self.event_shape[0])
+            self._validate_sample(value)
+        white = self._solve((value - self.loc).unsqueeze(-1)).squeeze(-1)
+        return -0.5 * (white.square().sum(-1) + self.event_shape[0] * LOG_2PI) - self._log_abs_det()
+
+    def entropy(self) -> Tensor:
+        r"""Differential entropy $\tfrac K2(1 + \log 2\pi) + \log|\det S|$ in nats, shape `batch_shape`."""
+        return 0.5 * self.event_shape[0] * (1 + LOG_2PI) + self._log_abs_det()
+
+
+class DiagonalGaussian(_Gaussian):
+    r"""$\mathcal{N}(\mu, \mathrm{diag}(e^{\ell}))$, with $\ell$ the log-variances: the usual posterior of a VAE.
+
+    Args:
+        loc: Mean, shape (..., K).
+        log_var: Log-variances, shape broadcastable to that of `loc`. Any real number is a valid log-variance, which
+            is why networks predict it rather than the variance or the standard deviation.
+        validate_args: As in `torch.distributions`.
+
+    Example:
+        >>> q = DiagonalGaussian(torch.zeros(8, 2), torch.zeros(8, 2))
+        >>> q.batch_shape, q.event_shape, q.rsample((3,)).shape
+        (torch.Size([8]), torch.Size([2]), torch.Size([3, 8, 2]))
+    """
+
+    arg_constraints: ClassVar = {"loc": constraints.real_vector, "log_var": constraints.real_vector}
+
+    def __init__(self, loc: Tensor, log_var: Tensor, validate_args: bool | None = None) -> None:
+        _check_vector("loc", loc)
+        _check_vector("log_var", log_var)
+        try:
+            self.loc, self.log_var = torch.broadcast_tensors(loc, log_var)
+        except RuntimeError as error:
+            raise ValueError(
+                f"loc and log_var must broadcast, but have shapes {tuple(loc.shape)} and {tuple(log_var.shape)}"
+            ) from error
+        super().__init__(self.loc.shape[:-1], self.loc.shape[-1:], validate_args=validate_args)
+
+    @property
+    def stddev(self) -> Tensor:
+        """Standard deviations exp(log_var / 2), shape (..., K)."""
+        return torch.exp(0.5 * self.log_var)
+
+    @property
+    def variance(self) -> Tensor:
+        """Variances exp(log_var), shape (..., K)."""
+        return self.log_var.exp()
+
+    @property
+    def scale(self) -> Tensor:
+        """The diagonal matrix of the standard deviations, shape (..., K, K)."""
+        return torch.diag_embed(self.stddev)
+
+    def _apply_scale(self, noise: Tensor) -> Tensor:
+        return self.stddev * noise
+
+    def _solve(self, columns: Tensor) -> Tensor:
+        return columns * torch.exp(-0.5 * self.log_var).unsqueeze(-1)
+
+    def _log_abs_det(self) -> Tensor:
+        return 0.5 * self.log_var.sum(-1)
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> Self:
+        """The same distribution with its batch dimensions broadcast to `batch_shape`."""
+        shape = Size(batch_shape) + self.event_shape
+        new = self._get_checked_instance(DiagonalGaussian, _instance)
+        DiagonalGaussian.__init__(new, self.loc.expand(shape), self.log_var.expand(shape), validate_args=False)
+        new._validate_args = self._validate_args
+        return new
+
+
+class StandardNormal(DiagonalGaussian):
+    r"""$\mathcal{N}(0, I_K)$, the prior over the latent variables.
+
+    Args:
+        latent_dim: K.
+        like: A tensor whose dtype and device the prior takes; by default torch's default dtype on the CPU.
+        batch_shape: Shape of the batch, () by default.
+        validate_args: As in `torch.distributions`.
+    """
+
+    def __init__(
+        self, latent_dim: int, *, like: Tensor | None = None, batch_shape: Any = (), validate_args: bool | None = None
+    ) -> None:
+        like = torch.empty(()) if like is None else like
+        zeros = torch.zeros((), dtype=like.dtype, device=like.device).expand(*batch_shape, latent_dim)
+        super().__init__(zeros, zeros, validate_args=validate_args)
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> Self:
+        """The same distribution with batch shape `batch_shape`."""
+        new = self._get_checked_instance(StandardNormal, _instance)
+        StandardNormal.__init__(new, self.event_shape[0], like=self.loc, batch_shape=batch_shape, validate_args=False)
+        new._validate_args = self._validate_args
+        return new
+
+
+class AffineGaussian(_Gaussian):
+    r"""The law of $z = \mu + S\varepsilon$ for any square matrix $S$ (exercise Q3.1 of the sources).
+
+    A singular $S$ can be sampled: its draws stay in the plane $\mu + \mathrm{range}(S)$. It has no density, so
+    `log_prob`, `entropy` and every divergence raise.
+
+    Args:
+        loc: Mean, shape (..., K).
+        scale: S, shape (..., K, K); the batch dimensions of both broadcast.
+        validate_args: As in `torch.distributions`.
+    """
+
+    arg_constraints: ClassVar = {
+        "loc": constraints.real_vector,
+        "scale": constraints.independent(constraints.real, 2),
+    }
+
+    def __init__(self, loc: Tensor, scale: Tensor, validate_args: bool | None = None) -> None:
+        _check_vector("loc", loc)
+        self.loc, self._scale = _broadcast_matrix(loc, "scale", scale)
+        super().__init__(self.loc.shape[:-1], self.loc.shape[-1:], validate_args=validate_args)
+
+    @property
+    def scale(self) -> Tensor:
+        """S, shape (..., K, K)."""
+        return self._scale
+
+    def _apply_scale(self, noise: Tensor) -> Tensor:
+        return (self._scale @ noise.unsqueeze(-1)).squeeze(-1)
+
+    def _equilibrated(self) -> tuple[Tensor, Tensor]:
+        """S with each row divided by its largest entry, and those entries, shape (..., K, 1).
+
+        Rows of S belong to latent variables, and their units are arbitrary. Taking them out first makes both the
+        factorisation and the test for singularity indifferent to them.
+        """
+        with torch.no_grad():
+            largest = self._scale.abs().amax(-1, keepdim=True)
+            largest = torch.where(largest > 0, largest, torch.ones_like(largest))
+        return self._scale / largest, largest
+
+    def _check_invertible(self) -> None:
+        with torch.no_grad():
+            rows, _ = self._equilibrated()
+            pivots = torch.linalg.lu_factor_ex(rows)[0].diagonal(dim1=-2, dim2=-1).abs()
+            # A pivot that should be zero comes out of the elimination at about sqrt(K) roundings.
+            tolerance = math.sqrt(pivots.shape[-1]) * torch.finfo(pivots.dtype).eps
+            _refuse_singular("scale", pivots.amin(-1) <= tolerance * pivots.amax(-1))
+
+    def _solve(self, columns: Tensor) -> Tensor:
+        if self._validate_args:
+            self._check_invertible()
+        rows, largest = self._equilibrated()
+        return torch.linalg.solve(rows, columns / largest)
+
+    def _log_abs_det(self) -> Tensor:
+        if self._validate_args:
+            self._check_invertible()
+        rows, largest = self._equilibrated()
+        return torch.linalg.slogdet(rows).logabsdet + largest.log().sum((-2, -1))
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> Self:
+        """The same distribution with its batch dimensions broadcast to `batch_shape`."""
+        shape = Size(batch_shape) + self.event_shape
+        new = self._get_checked_instance(type(self), _instance)
+        AffineGaussian.__init__(
+            new, self.loc.expand(shape), self._scale.expand(shape + self.event_shape), validate_args=False
+        )
+        new._validate_args = self._validate_args
+        return new
+
+
+class CholeskyGaussian(AffineGaussian):
+    r"""The law of $z = \mu + L\varepsilon$ with $L$ lower triangular, where solving and determinants cost K^2 and K.
+
+    Args:
+        loc: Mean, shape (..., K).
+        scale_tril: L, shape (..., K, K), lower triangular. Its diagonal may have either sign; a zero in it makes the
+            law singular.
+        validate_args: As in `torch.distributions`.
+    """
+
+    arg_constraints: ClassVar = {"loc": constraints.real_vector, "scale_tril": constraints.lower_triangular}
+
+    def __init__(self, loc: Tensor, scale_tril: Tensor, validate_args: bool | None = None) -> None:
+        _check_vector("loc", loc)
+        loc, scale_tril = _broadcast_matrix(loc, "scale_tril", scale_tril)
+        super().__init__(loc, scale_tril, validate_args=validate_args)
+
+    @property
+    def scale_tril(self) -> Tensor:
+        """L, shape (..., K, K)."""
+        return self._scale
+
+    def _check_invertible(self) -> None:
+        _refuse_singular("scale_tril", (self._scale.diagonal(dim1=-2, dim2=-1) == 0).any(-1))
+
+    def _solve(self, columns: Tensor) -> Tensor:
+        if self._validate_args:
+            self._check_invertible()
+        return torch.linalg.solve_triangular(self._scale, columns, upper=False)
+
+    def _log_abs_det(self) -> Tensor:
+        if self._validate_args:
+            self._check_invertible()
+        return self._scale.diagonal(dim1=-2, dim2=-1).abs().log().sum(-1)
+
+
+def _check_vector(name: str, value: Tensor) -> None:
+    check_floating(name, value)
+    if value.dim() == 0 or value.shape[-1] == 0:
+        raise ValueError(f"{name} must have shape (..., K) with K of at least 1, but has shape {tuple(value.shape)}")
+
+
+def _broadcast_matrix(loc: Tensor, name: str, matrix: Tensor) -> tuple[Tensor, Tensor]:
+    check_floating(name, matrix)
+    dim = loc.shape[-1]
+    if matrix.shape[-2:] != (dim, dim):
+        raise ValueError(
+            f"{name} must have shape (..., {dim}, {dim}) to go with loc of shape {tuple(loc.shape)}, "
+            f"but has shape {tuple(matrix.shape)}"
+        )
+    try:
+        batch = torch.broadcast_shapes(loc.shape[:-1], matrix.shape[:-2])
+    except RuntimeError as error:
+        raise ValueError(
+            f"the batch dimensions of loc {tuple(loc.shape)} and {name} {tuple(matrix.shape)} must broadcast"
+        ) from error
+    return loc.expand(*batch, dim), matrix.expand(*batch, dim, dim)
+
+
+def _check_same_dim(q: _Gaussian, p: _Gaussian) -> None:
+    if q.event_shape != p.event_shape:
+        raise ValueError(f"q and p must have the same K, but q has {q.event_shape[0]} and p has {p.event_shape[0]}")
+
+
+def _refuse_singular(name: str, singular: Tensor) -> None:
+    if singular.any():
+        raise ValueError(
+            f"{name} is singular in {int(singular.sum())} of {singular.numel()} cases, so the distribution has no "
+            "density and its divergence from any Gaussian with one is infinite: it can be sampled, nothing else. "
+            "Start encoders near the identity, never at zero"
+        )
+
+
+@register_kl(DiagonalGaussian, StandardNormal)
+def _kl_diagonal_standard(q: DiagonalGaussian, p: StandardNormal) -> Tensor:
+    _check_same_dim(q, p)
+    # expm1 keeps the digits that exp(log_var) - 1 would lose near log_var = 0.
+    return 0.5 * (q.loc.square() + torch.expm1(q.log_var) - q.log_var).sum(-1)
+
+
+@register_kl(DiagonalGaussian, DiagonalGaussian)
+def _kl_diagonal_diagonal(q: DiagonalGaussian, p: DiagonalGaussian) -> Tensor:
+    _check_same_dim(q, p)
+    log_ratio = q.log_var - p.log_var
+    distance = ((q.loc - p.loc) * torch.exp(-0.5 * p.log_var)).square()
+    return 0.5 * (distance + torch.expm1(log_ratio) - log_ratio).sum(-1)
+
+
+@register_kl(AffineGaussian, StandardNormal)
+def _kl_affine_standard(q: AffineGaussian, p: StandardNormal) -> Tensor:
+    _check_same_dim(q, p)
+    squares = q.scale.square().sum((-2, -1)) + q.loc.square().sum(-1)
+    return 0.5 * (squares - q.event_shape[0]) - q._log_abs_det()
+
+
+@register_kl(AffineGaussian, AffineGaussian)
+@register_kl(AffineGaussian, DiagonalGaussian)
+@register_kl(DiagonalGaussian, AffineGaussian)
+def _kl_between(q: _Gaussian, p: _Gaussian) -> Tensor:
+    _check_same_dim(q, p)
+    # In p's white coordinates this is the divergence from N(0, I) again, with S_p^-1 S_q for S.
+    white_scale = p._solve(q.scale)
+    white_loc = p._solve((q.loc - p.loc).unsqueeze(-1))
+    squares = white_scale.square().sum((-2, -1)) + white_loc.square().sum((-2, -1))
+    return 0.5 * (squares - q.event_shape[0]) + p._log_abs_det() - q._log_abs_det()
