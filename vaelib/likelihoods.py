@@ -14,7 +14,7 @@ from torch import Size, Tensor
 from torch.distributions import Distribution, constraints
 from torch.nn.functional import binary_cross_entropy_with_logits, softplus
 
-from vaelib.checks import check_floating, check_last_dim, check_unit_interval
+from vaelib.checks import check_finite, check_floating, check_last_dim, check_unit_interval
 
 
 class _PixelDistribution(Distribution):
@@ -24,10 +24,12 @@ class _PixelDistribution(Distribution):
 
     def __init__(self, logits: Tensor, validate_args: bool | None = None) -> None:
         check_floating("logits", logits)
-        if logits.dim() == 0:
-            raise ValueError("logits must have shape (..., D), but is a scalar")
+        if logits.dim() == 0 or logits.shape[-1] == 0:
+            raise ValueError(f"logits must have shape (..., D) with D of at least 1, but has {tuple(logits.shape)}")
         self.logits = logits
         super().__init__(logits.shape[:-1], logits.shape[-1:], validate_args=validate_args)
+        if self._validate_args:  # torch's own constraints refuse a NaN, but let an infinity through
+            check_finite("logits", logits)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> Self:
         """The same distribution with its batch dimensions broadcast to `batch_shape`."""
@@ -40,6 +42,12 @@ class _PixelDistribution(Distribution):
     def _validate_sample(self, value: Tensor) -> None:
         check_floating("value", value)
         check_last_dim("value", value, self.event_shape[0])
+        try:
+            torch.broadcast_shapes(value.shape, self.logits.shape)
+        except RuntimeError as error:
+            raise ValueError(
+                f"value must broadcast with logits of shape {tuple(self.logits.shape)}, but has {tuple(value.shape)}"
+            ) from error
         check_unit_interval("value", value)
 
 
@@ -54,10 +62,13 @@ class Bernoulli(_PixelDistribution):
         logits: Log-odds, shape (..., D).
         grey: Whether `log_prob` accepts values strictly between 0 and 1 and returns minus their cross-entropy.
         validate_args: As in `torch.distributions`.
+
+    Example:
+        >>> Bernoulli(torch.zeros(5, 3)).log_prob(torch.ones(3))  # 3 log(1/2) for each of 5
+        tensor([-2.0794, -2.0794, -2.0794, -2.0794, -2.0794])
     """
 
     support = constraints.independent(constraints.boolean, 1)
-    has_enumerate_support = False
 
     def __init__(self, logits: Tensor, *, grey: bool = False, validate_args: bool | None = None) -> None:
         self.grey = grey
@@ -96,16 +107,18 @@ class Bernoulli(_PixelDistribution):
 
     def entropy(self) -> Tensor:
         """Entropy in nats, shape (...)."""
-        return (softplus(self.logits) - self.logits * self.mean).sum(-1)
+        size = self.logits.abs()  # the entropy is even in the logits, and for -size both its terms are positive
+        return (softplus(-size) + size * torch.sigmoid(-size)).sum(-1)
 
 
 def _refuse_grey(value: Tensor) -> None:
     grey = (value > 0) & (value < 1)
     if grey.any():
         where = tuple(grey.nonzero()[0].tolist())
+        share = int(grey.sum()) / grey.numel()
         raise ValueError(
             f"value must be 0 or 1 under a Bernoulli likelihood, but is {value[where].item():g} at {where}, and "
-            f"{grey.double().mean().item():.1%} of its pixels are grey: binarise the images, use ContinuousBernoulli, "
+            f"{share:.1%} of its pixels are grey: binarise the images, use ContinuousBernoulli, "
             "or ask for the cross-entropy by name with grey=True"
         )
 
@@ -120,6 +133,13 @@ class ContinuousBernoulli(_PixelDistribution):
     Args:
         logits: $\eta$, shape (..., D).
         validate_args: As in `torch.distributions`.
+
+    Example:
+        >>> q = ContinuousBernoulli(torch.tensor([-2.0, 0.0, 2.0]))
+        >>> q.mean  # the Bernoulli's would be 0.1192, 0.5000, 0.8808
+        tensor([0.3435, 0.5000, 0.6565])
+        >>> q.log_prob(torch.tensor([0.0, 0.5, 1.0]))  # positive: it is a density
+        tensor(1.6771)
     """
 
     support = constraints.independent(constraints.unit_interval, 1)
@@ -128,34 +148,37 @@ class ContinuousBernoulli(_PixelDistribution):
     @property
     def mean(self) -> Tensor:
         r"""$A'(\eta) = 1/(1 - e^{-\eta}) - 1/\eta$, shape (..., D)."""
-        eta, safe, small = self._split()
-        near = 0.5 + eta / 12 - eta**3 / 720 + eta**5 / 30240 - eta**7 / 1209600
-        return torch.where(small, near, -1 / torch.expm1(-safe) - 1 / safe)
+        small, near, size = self._split(0.2)
+        series = 0.5 + near / 12 - near**3 / 720 + near**5 / 30240 - near**7 / 1209600 + near**9 / 47900160
+        low = 1 / size + torch.exp(-size) / torch.expm1(-size)  # the mean for logit -size
+        return torch.where(small, series, torch.where(self.logits < 0, low, 1 - low))
 
     @property
     def variance(self) -> Tensor:
-        r"""$A''(\eta)$, shape (..., D)."""
-        eta, safe, small = self._split()
-        near = 1 / 12 - eta**2 / 240 + eta**4 / 6048 - eta**6 / 172800 + eta**8 / 5322240
-        return torch.where(small, near, safe**-2 - 1 / (4 * torch.sinh(safe / 2).square()))
+        r"""$A''(\eta) = 1/\eta^2 - e^{-\eta}/(1 - e^{-\eta})^2$, shape (..., D)."""
+        small, near, size = self._split(0.2)
+        series = 1 / 12 - near**2 / 240 + near**4 / 6048 - near**6 / 172800 + near**8 / 5322240
+        return torch.where(small, series, size**-2 - torch.exp(-size) / torch.expm1(-size).square())
 
-    def _split(self) -> tuple[Tensor, Tensor, Tensor]:
-        """The logits, the logits with those near zero replaced by 1, and where that was done.
+    def _split(self, bound: float) -> tuple[Tensor, Tensor, Tensor]:
+        """Where |logit| is below `bound`, the logits there (0 elsewhere), and |logit| elsewhere (1 there).
 
-        Within 0.2 of zero the series below are exact to a few float64 roundings; the closed forms subtract nearly equal
-        numbers there. The replacement keeps a NaN out of the gradient of the branch not taken.
+        Formulas with a division by the logit subtract nearly equal numbers near zero, and a series serves better there.
+        (Below 0.2 those of A and its derivatives are exact to a few float64 roundings.) The fillers keep what overflows
+        in one branch out of the gradient of the other.
         """
-        small = self.logits.abs() < 0.2
-        return self.logits, torch.where(small, torch.ones_like(self.logits), self.logits), small
+        small = self.logits.abs() < bound
+        near = torch.where(small, self.logits, torch.zeros_like(self.logits))
+        size = torch.where(small, torch.ones_like(self.logits), self.logits.abs())
+        return small, near, size
 
     def log_normaliser(self) -> Tensor:
-        r"""$A(\eta) = \log\int_0^1 e^{\eta x}\,dx$ per pixel, shape (..., D)."""
-        eta, safe, small = self._split()
-        near = eta / 2 + eta**2 / 24 - eta**4 / 2880 + eta**6 / 181440 - eta**8 / 9676800
-        size = safe.abs()
-        # log((e^h - 1)/h) = h + log((1 - e^-h)/h), written for |eta| so that nothing overflows.
-        far = torch.relu(safe) + torch.log(-torch.expm1(-size) / size)
-        return torch.where(small, near, far)
+        r"""$A(\eta) = \log\int_0^1 e^{\eta x}\,dx$ per pixel, in nats, shape (..., D)."""
+        small, near, size = self._split(0.2)
+        series = near / 2 + near**2 / 24 - near**4 / 2880 + near**6 / 181440 - near**8 / 9676800 + near**10 / 479001600
+        # With h = |eta|, log((e^h - 1)/h) = h + log((1 - e^-h)/h): nothing overflows.
+        far = torch.relu(self.logits) + torch.log(-torch.expm1(-size) / size)
+        return torch.where(small, series, far)
 
     def log_prob(self, value: Tensor) -> Tensor:
         r"""$\sum_d \eta_d x_d - A(\eta_d)$ in nats, shape (...).
@@ -169,14 +192,17 @@ class ContinuousBernoulli(_PixelDistribution):
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
         """Draws by inverting the distribution function, shape `sample_shape + batch_shape + (D,)`."""
+        eps = torch.finfo(self.logits.dtype).eps
         shape = self._extended_shape(sample_shape)
         uniform = torch.rand(shape, dtype=self.logits.dtype, device=self.logits.device)
-        tiny = self.logits.abs() < 1e-5  # here the second-order series is exact to a float64 rounding
-        eta = torch.where(tiny, torch.ones_like(self.logits), self.logits)
-        # For eta > 0 draw 1 - x, whose logit is -eta: the exponential then never overflows.
-        low = torch.log1p(torch.where(eta > 0, 1 - uniform, uniform) * torch.expm1(-eta.abs())) / -eta.abs()
-        series = uniform + self.logits * uniform * (1 - uniform) / 2 * (1 + self.logits * (1 - 2 * uniform) / 3)
-        draw = torch.where(tiny, series, torch.where(eta > 0, 1 - low, low))
+        uniform = uniform.clamp_min(eps / 2)  # torch.rand can return 0, the one value with an infinite logarithm below
+        # The closed form's gradient is exact to eps / |logit|, the second-order series' to logit^2: change where equal.
+        small, near, size = self._split(eps ** (1 / 3))
+        series = uniform + near * uniform * (1 - uniform) / 2 * (1 + near * (1 - 2 * uniform) / 3)
+        # For a positive logit draw 1 - x, whose logit is negative: the exponential then never overflows.
+        positive = self.logits > 0
+        low = torch.log1p(torch.where(positive, 1 - uniform, uniform) * torch.expm1(-size)) / -size
+        draw = torch.where(small, series, torch.where(positive, 1 - low, low))
         return draw.clamp(0, 1)  # only a last rounding can lie outside
 
     def entropy(self) -> Tensor:

@@ -80,7 +80,8 @@ def fit(
 
     rows = []
     with _seeded(seed, device), without_validation():
-        bar = tqdm(range(1, epochs + 1), unit="epoch", disable=not progress)
+        # Without an explicit False, tqdm's own TQDM_DISABLE keeps the bar out of stored notebooks.
+        bar = tqdm(range(1, epochs + 1), unit="epoch", **({} if progress else {"disable": True}))
         for epoch in bar:
             means = _train_epoch(model, train, objective, batch_size, optimiser, scheduler, epoch)
             row = {"epoch": epoch} | {f"train_{name}": mean for name, mean in means.items()}

@@ -1,0 +1,207 @@
+"""Training: it optimises, it is reproducible, it leaves the caller's state alone, and it refuses what cannot work."""
+
+from typing import NamedTuple
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from vaelib.bounds import sgvb_b
+from vaelib.devices import default_device
+from vaelib.models import VAE
+from vaelib.training import NonFiniteLossError, evaluate, fit
+
+
+class Quadratic(NamedTuple):
+    value: Tensor
+    distance: Tensor
+
+
+class Point(nn.Module):
+    """One parameter vector, to be moved to the mean of the data."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.w = nn.Parameter(torch.zeros(2))
+
+
+def closeness(model: Point, x: Tensor) -> Quadratic:
+    squares = (x - model.w).square().sum(-1)
+    return Quadratic(-squares, squares.sqrt())
+
+
+@pytest.fixture
+def x() -> Tensor:
+    torch.manual_seed(0)
+    return torch.randint(0, 2, (50, 6)).to(torch.float64)
+
+
+def make_vae() -> VAE:
+    torch.manual_seed(0)
+    return VAE.mlp(6, hidden=(5,), latent_dim=2)
+
+
+def run(x: Tensor, **changes):
+    settings = {"epochs": 3, "batch_size": 16, "progress": False, "device": "cpu"} | changes
+    model = make_vae()
+    return model, fit(model, x, x[:10], **settings)
+
+
+def test_fit_finds_the_maximum_of_a_known_objective():
+    x = torch.randn(40, 2) + torch.tensor([1.0, -2.0])
+    model = Point()
+    fit(model, x, epochs=400, batch_size=40, learning_rate=0.1, objective=closeness, progress=False, device="cpu")
+    torch.testing.assert_close(model.w.detach(), x.mean(0), atol=1e-3, rtol=0)
+
+
+def test_history_has_one_row_an_epoch_and_a_column_a_term(x):
+    _, history = run(x)
+    terms = ("elbo", "reconstruction", "kl")
+    assert list(history.columns) == ["epoch"] + [f"{part}_{term}" for part in ("train", "test") for term in terms]
+    assert history.epoch.tolist() == [1, 2, 3]
+    for part in ("train", "test"):
+        difference = history[f"{part}_elbo"] - history[f"{part}_reconstruction"] + history[f"{part}_kl"]
+        assert difference.abs().max() < 1e-10
+    _, without_test = make_vae(), fit(make_vae(), x, epochs=1, progress=False)
+    assert list(without_test.columns) == ["epoch", "train_elbo", "train_reconstruction", "train_kl"]
+
+
+def test_history_averages_over_images_not_over_minibatches():
+    x = torch.tensor([[0.0, 0.0]] * 4 + [[3.0, 4.0]])  # minibatches of 4 and 1, or 3 + 1 and 1: the mean is over 5
+    history = fit(
+        Point(), x, x, epochs=1, batch_size=4, learning_rate=1e-12, objective=closeness, progress=False, device="cpu"
+    )
+    assert history.train_distance[0] == pytest.approx(1.0, abs=1e-9)
+    assert history.test_value[0] == pytest.approx(-5.0, abs=1e-9)
+
+
+def test_every_image_is_seen_once_an_epoch():
+    seen = []
+
+    def watch(model: Point, x: Tensor) -> Quadratic:
+        if torch.is_grad_enabled():
+            seen.append(x[:, 0])
+        return closeness(model, x)
+
+    x = torch.arange(10.0).repeat(2, 1).T.contiguous()
+    fit(Point(), x, epochs=2, batch_size=4, objective=watch, progress=False, device="cpu")
+    assert [len(batch) for batch in seen] == [4, 4, 2] * 2
+    first, second = torch.cat(seen[:3]), torch.cat(seen[3:])
+    assert torch.equal(first.sort().values, x[:, 0])
+    assert torch.equal(second.sort().values, x[:, 0])
+    assert not torch.equal(first, second)
+
+
+def test_same_seed_same_run_other_seed_other_run(x):
+    (first, history), (second, again), (third, _) = run(x, seed=1), run(x, seed=1), run(x, seed=2)
+    assert history.equals(again)
+    for a, b, c in zip(first.parameters(), second.parameters(), third.parameters(), strict=True):
+        assert torch.equal(a, b)
+        assert not torch.equal(a, c)
+
+
+def test_the_callers_random_state_and_validation_survive(x):
+    model = make_vae()
+    torch.manual_seed(5)
+    expected = torch.rand(1)
+    torch.manual_seed(5)
+    fit(model, x, epochs=1, progress=False, device="cpu")
+    evaluate(model, x)
+    assert torch.equal(torch.rand(1), expected)
+    with pytest.raises(ValueError, match="value must lie in"):
+        model.decode(torch.zeros(1, 2)).log_prob(torch.full((1, 6), 2.0))
+
+
+def test_schedules_differ_and_one_cycle_ends_near_zero(x):
+    steps: dict[str, list[float]] = {}
+    for schedule in ("one-cycle", "constant"):
+        before, rates = None, []
+
+        def watch(model: Point, x: Tensor) -> Quadratic:
+            nonlocal before
+            if before is not None:
+                rates.append((model.w.detach() - before).abs().max().item())  # noqa: B023
+            before = model.w.detach().clone()
+            return closeness(model, x)
+
+        data = torch.full((4, 2), 1e6)  # so far away that Adam's steps are the learning rate itself
+        fit(
+            Point(),
+            data,
+            epochs=40,
+            batch_size=4,
+            learning_rate=0.01,
+            schedule=schedule,
+            objective=watch,
+            progress=False,
+            device="cpu",
+        )
+        steps[schedule] = rates
+    assert steps["constant"] == pytest.approx([0.01] * 39, rel=1e-3)
+    assert max(steps["one-cycle"]) == pytest.approx(0.01, rel=0.15)  # it cycles Adam's beta_1 as well
+    assert steps["one-cycle"][0] < 0.001
+    assert steps["one-cycle"][-1] < 0.001
+
+
+def test_evaluate_changes_nothing_and_agrees_with_the_objective(x):
+    model = make_vae()
+    means = evaluate(model, x, seed=3, batch_size=7)
+    torch.manual_seed(3)
+    with torch.no_grad():
+        terms = [sgvb_b(model, batch) for batch in x.split(7)]
+    for name in ("elbo", "reconstruction", "kl"):
+        expected = torch.cat([getattr(term, name) for term in terms]).mean().item()
+        assert means[name] == pytest.approx(expected, rel=1e-12)
+    assert all(p.grad is None for p in model.parameters())
+
+
+def test_a_nan_stops_with_the_step_and_the_term(x):
+    calls = 0
+
+    def breaks(model: VAE, batch: Tensor):
+        nonlocal calls
+        terms = sgvb_b(model, batch)
+        calls += torch.is_grad_enabled()
+        if calls == 6:  # four steps an epoch: the second step of epoch 2
+            kl = terms.kl * float("nan")
+            return terms._replace(kl=kl, elbo=terms.reconstruction - kl)
+        return terms
+
+    with pytest.raises(NonFiniteLossError, match=r"step 2 of epoch 2: kl went first.*learning_rate"):
+        run(x, objective=breaks)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"epochs": 0}, "epochs must be"),
+        ({"batch_size": 0}, "batch_size must be"),
+        ({"schedule": "linear"}, "schedule must be"),
+    ],
+)
+def test_errors_name_the_argument(x, changes, message):
+    with pytest.raises(ValueError, match=message):
+        run(x, **changes)
+
+
+@pytest.mark.parametrize(
+    ("bad", "error", "message"),
+    [
+        (torch.ones(50, 6, dtype=torch.uint8), TypeError, "train must be floating point"),
+        (torch.ones(6), ValueError, "train must hold images in rows"),
+        (torch.ones(0, 6), ValueError, "train must hold images in rows"),
+        (torch.ones(50, 5), ValueError, r"shape \(\.\.\., 6\)"),
+        (torch.full((50, 6), float("nan")), ValueError, "train must be finite"),
+        (torch.full((50, 6), 2.0), ValueError, r"\[0, 1\]"),
+        (torch.full((50, 6), 0.5), ValueError, "binarise"),
+    ],
+)
+def test_images_are_checked_before_the_first_step(bad, error, message):
+    with pytest.raises(error, match=message):
+        fit(make_vae(), bad, epochs=1, progress=False)
+
+
+def test_default_device_is_where_the_model_ends_up(x):
+    model = make_vae().to(torch.float32)
+    fit(model, x, epochs=1, progress=False)
+    assert next(model.parameters()).device.type == default_device().type
