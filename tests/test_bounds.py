@@ -9,7 +9,6 @@ import torch
 from vaelib.bounds import sgvb_a, sgvb_b
 from vaelib.models import VAE
 
-
 DRAWS = 20_000
 
 

@@ -561,7 +561,7 @@ def test_main_chooses_the_digits_only_when_told_to(
     assert data.main([]) == 1
     out, err = capsys.readouterr()
     assert out == ""
-    assert "cannot be read" in err
+    assert "mirrors" in err
 
     assert data.main(["--or-digits"]) == 0
     out, err = capsys.readouterr()
