@@ -39,8 +39,7 @@ def sgvb_a(model: VAE, x: Tensor, num_samples: int = 1) -> Tensor:
     check_positive_integer("num_samples", num_samples)
     q = model.encode(x)
     z = q.rsample((num_samples,))
-    log_joint = model.decode(z).log_prob(x) + model.prior.log_prob(z)
-    return (log_joint - q.log_prob(z)).mean(0)
+    return (model.log_joint(x, z) - q.log_prob(z)).mean(0)
 
 
 def sgvb_b(model: VAE, x: Tensor, num_samples: int = 1) -> ELBO:

@@ -16,8 +16,58 @@ from vaelib.gaussians import StandardNormal
 from vaelib.networks import mlp
 
 
-class VAE(nn.Module):
-    """A latent variable model with a standard normal prior, and the encoder that approximates its posterior.
+class LatentVariableModel(nn.Module):
+    r"""$p_\theta(x, z) = p_\theta(x \mid z)\,p(z)$ with a standard normal prior.
+
+    Args:
+        decoder: Maps codes (..., K) to a distribution over images: batch_shape (...), event_shape (D,).
+        data_dim: D.
+        latent_dim: K.
+    """
+
+    def __init__(self, decoder: nn.Module, *, data_dim: int, latent_dim: int) -> None:
+        super().__init__()
+        check_positive_integer("data_dim", data_dim)
+        check_positive_integer("latent_dim", latent_dim)
+        self.decoder = decoder
+        self.data_dim = data_dim
+        self.latent_dim = latent_dim
+
+    @property
+    def prior(self) -> StandardNormal:
+        """p(z) = N(0, I), event_shape (K,), on the model's device and in its dtype."""
+        return StandardNormal(self.latent_dim, like=next(self.parameters()))
+
+    def decode(self, z: Tensor) -> Distribution:
+        """p(x|z) for codes z of shape (..., K)."""
+        check_last_dim("z", z, self.latent_dim)
+        likelihood: Distribution = self.decoder(z)
+        return likelihood
+
+    def log_joint(self, x: Tensor, z: Tensor) -> Tensor:
+        """log p(x|z) + log p(z) in nats for images x (B, D) and codes z (..., B, K), shape (..., B)."""
+        return self.decode(z).log_prob(x) + self.prior.log_prob(z)
+
+    @torch.no_grad()
+    def check_data(self, x: Tensor) -> None:
+        """Raise `ValueError` unless the likelihood can score images x of shape (N, D)."""
+        check_last_dim("x", x, self.data_dim)
+        likelihood = self.decode(self.prior.mean)
+        likelihood._validate_sample(x.to(likelihood.mean))
+
+    @torch.no_grad()
+    def generate(self, count: int) -> Tensor:
+        """The mean images decoded from `count` draws of the prior, shape (count, D).
+
+        These are the usual pictures of "samples"; a draw from the model adds the pixels' own noise:
+        `model.decode(z).sample()`.
+        """
+        check_positive_integer("count", count)
+        return self.decode(self.prior.sample((count,))).mean
+
+
+class VAE(LatentVariableModel):
+    """A latent variable model, and the encoder that approximates its posterior.
 
     Args:
         encoder: Maps images (B, D) to a distribution over codes: batch_shape (B,), event_shape (K,).
@@ -27,13 +77,8 @@ class VAE(nn.Module):
     """
 
     def __init__(self, encoder: nn.Module, decoder: nn.Module, *, data_dim: int, latent_dim: int) -> None:
-        super().__init__()
-        check_positive_integer("data_dim", data_dim)
-        check_positive_integer("latent_dim", latent_dim)
+        super().__init__(decoder, data_dim=data_dim, latent_dim=latent_dim)
         self.encoder = encoder
-        self.decoder = decoder
-        self.data_dim = data_dim
-        self.latent_dim = latent_dim
 
     @classmethod
     def mlp(
@@ -64,41 +109,13 @@ class VAE(nn.Module):
         decoder = BernoulliDecoder(mlp((latent_dim, *reversed(hidden)), activation), hidden[0], data_dim, grey=grey)
         return cls(encoder, decoder, data_dim=data_dim, latent_dim=latent_dim)
 
-    @property
-    def prior(self) -> StandardNormal:
-        """p(z) = N(0, I), event_shape (K,), on the model's device and in its dtype."""
-        return StandardNormal(self.latent_dim, like=next(self.parameters()))
-
     def encode(self, x: Tensor) -> Distribution:
         """q(z|x) for images x of shape (B, D)."""
         check_last_dim("x", x, self.data_dim)
         posterior: Distribution = self.encoder(x)
         return posterior
 
-    def decode(self, z: Tensor) -> Distribution:
-        """p(x|z) for codes z of shape (..., K)."""
-        check_last_dim("z", z, self.latent_dim)
-        likelihood: Distribution = self.decoder(z)
-        return likelihood
-
-    @torch.no_grad()
-    def check_data(self, x: Tensor) -> None:
-        """Raise `ValueError` unless the likelihood can score images x of shape (N, D)."""
-        check_last_dim("x", x, self.data_dim)
-        likelihood = self.decode(self.prior.mean)
-        likelihood._validate_sample(x.to(likelihood.mean))
-
     @torch.no_grad()
     def reconstruct(self, x: Tensor) -> Tensor:
         """The mean image decoded from one draw of each image's posterior, shape (B, D)."""
         return self.decode(self.encode(x).sample()).mean
-
-    @torch.no_grad()
-    def generate(self, count: int) -> Tensor:
-        """The mean images decoded from `count` draws of the prior, shape (count, D).
-
-        These are the usual pictures of "samples"; a draw from the model adds the pixels' own noise:
-        `model.decode(z).sample()`.
-        """
-        check_positive_integer("count", count)
-        return self.decode(self.prior.sample((count,))).mean

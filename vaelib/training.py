@@ -21,7 +21,7 @@ from tqdm.auto import tqdm
 from vaelib.bounds import sgvb_b
 from vaelib.checks import check_finite, check_floating, check_positive_integer, without_validation
 from vaelib.devices import default_device
-from vaelib.models import VAE
+from vaelib.models import LatentVariableModel
 
 Objective = Callable[[Any, Tensor], Any]
 Schedule = Literal["one-cycle", "constant"]
@@ -178,7 +178,7 @@ def _to_device(name: str, x: Tensor, model: nn.Module, device: torch.device) -> 
     if x.dim() != 2 or len(x) == 0:
         raise ValueError(f"{name} must hold images in rows, shape (N, D), but has shape {tuple(x.shape)}")
     check_finite(name, x)
-    if isinstance(model, VAE):
+    if isinstance(model, LatentVariableModel):
         model.check_data(x)
     return x.to(device=device, dtype=next(model.parameters()).dtype)
 
