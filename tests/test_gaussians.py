@@ -165,8 +165,7 @@ def test_divergence_keeps_its_digits_near_zero() -> None:
     """KL = (e^l - 1 - l) / 2, nearly l^2 / 4; taken literally it loses all digits for l below 1e-8."""
     log_var = torch.tensor([1e-5])
     exact = 2.5e-11 * (1 + 1e-5 / 3)
-    p = DiagonalGaussian(torch.zeros(1), torch.full((1,), 0.0))
-    for prior in (StandardNormal(1), p):
+    for prior in (StandardNormal(1), DiagonalGaussian(torch.zeros(1), torch.zeros(1))):
         kl = kl_divergence(DiagonalGaussian(torch.zeros(1), log_var), prior)
         assert kl.item() == pytest.approx(exact, rel=1e-9)
 
@@ -413,12 +412,15 @@ def test_singularity_is_told_at_eight_roundings(dtype: torch.dtype, size: float)
 
 
 def test_rows_and_columns_both_count() -> None:
-    """A matrix of 1 and -1 outside its large diagonal block: one gain sum is far below the other."""
-    eps = torch.finfo(torch.float64).eps
-    matrix = torch.eye(6)
-    matrix[0, 1:] = 1.0
-    matrix[1:, 0] = 0.2 * (1 - 12 * eps)  # det = 12 eps: the first row and column sum to 1 / (12 eps), the others less
-    assert refused(matrix) == refused(matrix.mT) == 1
+    """All rows and columns of this matrix add up to 0, so with d added to one entry its inverse is nearly 1 / d.
+
+    The first row then has the sum of gains 4 / d, while no column has more than 2.5 / d.
+    """
+    matrix = torch.tensor([[1.0, 1.0, -1.0, -1.0], [-1.25, 0.25, 1.0, 0.0], [0.0, -1.0, 0.0, 1.0], [0.25, -0.25, 0, 0]])
+    for roundings, expected in ((26, 1), (42, 0)):
+        near = matrix.clone()
+        near[0, 0] += roundings * torch.finfo(torch.float64).eps
+        assert refused(near) == refused(near.mT) == expected
 
 
 @pytest.mark.parametrize("dim", [1, 3])
@@ -521,7 +523,7 @@ def test_float32_where_a_cholesky_factorisation_fails(dim: int) -> None:
 
 
 def test_float32_keeps_its_digits_in_any_units() -> None:
-    """Units of the rows cost nothing, and no units cost the entropy anything: the error is a few roundings of each term.
+    """Units of the rows cost nothing, and no units cost the entropy anything: the error is roundings of the terms.
 
     (Columns of very different size make a thin law, whose density says nothing about points known to 7 digits.)
     """

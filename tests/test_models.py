@@ -37,11 +37,13 @@ def test_vae_gives_distributions_of_the_promised_shapes():
 
 
 def test_mlp_vae_has_the_layers_it_is_named_for():
-    widths = [layer.out_features for layer in VAE.mlp(784).modules() if isinstance(layer, nn.Linear)]
-    assert widths == [400, 2 * 20, 400, 784]
+    def widths(network: nn.Module) -> list[int]:
+        return [layer.out_features for layer in network.modules() if isinstance(layer, nn.Linear)]
+
+    model = VAE.mlp(784)
+    assert (widths(model.encoder), widths(model.decoder)) == ([400, 2 * 20], [400, 784])
     deeper = VAE.mlp(784, hidden=(300, 200), latent_dim=10)
-    widths = [layer.out_features for layer in deeper.modules() if isinstance(layer, nn.Linear)]
-    assert widths == [300, 200, 2 * 10, 200, 300, 784]
+    assert (widths(deeper.encoder), widths(deeper.decoder)) == ([300, 200, 2 * 10], [200, 300, 784])
 
 
 def test_prior_follows_the_model_dtype():
