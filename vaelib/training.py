@@ -7,14 +7,14 @@ of its first field over the minibatch is maximised; the mean of every field is r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any, Literal
+import time
+from pathlib import Path
+from typing import Literal
 
 import pandas as pd
 import torch
 from torch import Tensor, nn
-from torch.optim import Adam, Optimizer
+from torch.optim import Adagrad, Adam, Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
 from tqdm.auto import tqdm
 
@@ -22,13 +22,9 @@ from vaelib.bounds import sgvb_b
 from vaelib.checks import check_finite, check_floating, check_positive_integer, without_validation
 from vaelib.devices import default_device
 from vaelib.models import LatentVariableModel
+from vaelib.runs import NonFiniteLossError, Objective, Run, TrainingInterrupted, held_interrupt, means_of, seeded
 
-Objective = Callable[[Any, Tensor], Any]
-Schedule = Literal["one-cycle", "constant"]
-
-
-class NonFiniteLossError(RuntimeError):
-    """Training met a term of the objective that is not a finite number."""
+__all__ = ["NonFiniteLossError", "Objective", "TrainingInterrupted", "evaluate", "fit"]
 
 
 def fit(
@@ -39,13 +35,18 @@ def fit(
     epochs: int,
     objective: Objective = sgvb_b,
     batch_size: int = 128,
+    optimiser: Literal["adam", "adagrad"] = "adam",
     learning_rate: float = 1e-3,
-    schedule: Schedule = "one-cycle",
+    schedule: Literal["one-cycle", "constant"] = "one-cycle",
+    weight_decay: float = 0.0,
+    max_grad_norm: float | None = None,
     seed: int = 0,
     device: torch.device | str | None = None,
     progress: bool = True,
+    checkpoint: Path | str | None = None,
+    checkpoint_seconds: float = 30.0,
 ) -> pd.DataFrame:
-    """Maximise an objective over the training images with Adam; the model is changed in place.
+    """Maximise an objective over the training images; the model is changed in place.
 
     Args:
         model: A `vaelib.models.VAE`, or any module that `objective` understands.
@@ -54,12 +55,21 @@ def fit(
         epochs: Passes over the training images.
         objective: What is maximised (see the module's docstring).
         batch_size: M. The last minibatch of an epoch holds what remains.
+        optimiser: "adam", or "adagrad" as in the original paper.
         learning_rate: The step size; with the one-cycle schedule, its peak.
         schedule: "one-cycle" warms up to the peak and anneals to nearly zero over the whole run (Smith and Topin
             2018, https://arxiv.org/abs/1708.07120); "constant" stays.
+        weight_decay: This times the weights is added to the gradient. 1 / N makes the result a posterior mode under
+            the prior N(0, I) over the weights.
+        max_grad_norm: Scale the whole gradient down to this norm where it is longer; None leaves it as it is.
         seed: Of the minibatches and of the draws of z. The caller's random state is left as it was.
         device: Where to train; by default the accelerator where there is one, else the CPU. The model stays there.
         progress: Whether to show a progress bar.
+        checkpoint: A folder for `last.pt`, the whole state of the run, and `best.pt`, the weights of the epoch whose
+            objective was best (on the test images where there are any). If it holds an unfinished run with the same
+            settings, that run is continued: on the same machine, bit for bit as if it had never stopped. Ctrl-C
+            then saves before it stops.
+        checkpoint_seconds: `last.pt` is written after each epoch, and within one when this long has passed.
 
     Returns:
         One row an epoch: `epoch`, then for each field f of the objective `train_f`, the mean over the epoch's
@@ -67,6 +77,8 @@ def fit(
 
     Raises:
         NonFiniteLossError: If a term stops being finite; the message names the step and the term.
+        CheckpointError: If the folder holds the state of another run, or a damaged one.
+        TrainingInterrupted: After Ctrl-C, with `checkpoint`: the same call goes on from there.
         ValueError: If the images are not what the model's likelihood can score, or an argument is out of range.
     """
     check_positive_integer("epochs", epochs)
@@ -75,23 +87,44 @@ def fit(
     model.to(device).train()
     train = _to_device("train", train, model, device)
     test = None if test is None else _to_device("test", test, model, device)
-    optimiser = Adam(model.parameters(), lr=learning_rate, fused=True)
-    scheduler = _make_scheduler(schedule, optimiser, learning_rate, epochs * -(-len(train) // batch_size))
+    steps = -(-len(train) // batch_size)
+    stepper = _make_optimiser(optimiser, model, learning_rate, weight_decay)
+    scheduler = _make_scheduler(schedule, stepper, learning_rate, epochs * steps)
+    run = Run(model, stepper, scheduler, objective, max_grad_norm)
 
-    rows = []
-    with _seeded(seed, device), without_validation():
-        # Without an explicit False, tqdm's own TQDM_DISABLE keeps the bar out of stored notebooks.
-        bar = tqdm(range(1, epochs + 1), unit="epoch", **({} if progress else {"disable": True}))
-        for epoch in bar:
-            means = _train_epoch(model, train, objective, batch_size, optimiser, scheduler, epoch)
-            row = {"epoch": epoch} | {f"train_{name}": mean for name, mean in means.items()}
-            if test is not None:
-                means = _means(model, test, objective)
-                row |= {f"test_{name}": mean for name, mean in means.items()}
-            rows.append(row)
-            first = next(iter(means))
-            bar.set_postfix({first: f"{means[first]:.2f}"})
-    return pd.DataFrame(rows)
+    last = None if checkpoint is None else Path(checkpoint) / "last.pt"
+    settings = {
+        "epochs": epochs, "batch_size": batch_size, "optimiser": optimiser, "learning_rate": learning_rate,
+        "schedule": schedule, "weight_decay": weight_decay, "max_grad_norm": max_grad_norm, "seed": seed,
+        "images": len(train), "device": device.type, "objective": getattr(objective, "__qualname__", repr(objective)),
+    }  # fmt: skip
+    with seeded(seed, device), without_validation(), held_interrupt(last is not None) as interrupted:
+        if last is not None and last.exists():
+            run.restore(last, settings)
+        bar = tqdm(initial=run.epoch, total=epochs, unit="epoch", **({} if progress else {"disable": True}))
+        saved = time.monotonic()
+        while run.epoch < epochs:
+            order = _order(len(train), seed, run.epoch, device)
+            for rows in order.split(batch_size)[run.steps_done :]:
+                run.step(train[rows])
+                if last is not None and (interrupted() or time.monotonic() - saved > checkpoint_seconds):
+                    run.save(last, settings)
+                    saved = time.monotonic()
+                    if interrupted():
+                        bar.close()
+                        raise TrainingInterrupted(
+                            f"stopped after step {run.steps_done} of epoch {run.epoch + 1}: {last} holds the run, and "
+                            "the same call goes on with it"
+                        )
+            row = run.finish_epoch(len(train), test)
+            if last is not None:
+                run.save_if_best(last.with_name("best.pt"))
+                run.save(last, settings)
+                saved = time.monotonic()
+            bar.update()
+            bar.set_postfix({run.fields[0]: f"{run.score(row):.2f}"})
+        bar.close()
+    return pd.DataFrame(run.rows)
 
 
 def evaluate(
@@ -112,64 +145,31 @@ def evaluate(
     check_positive_integer("batch_size", batch_size)
     device = next(model.parameters()).device
     x = _to_device("x", x, model, device)
-    with _seeded(seed, device), without_validation():
-        return _means(model, x, objective, batch_size)
+    with seeded(seed, device), without_validation():
+        return means_of(model, x, objective, batch_size)
 
 
-def _train_epoch(
-    model: nn.Module,
-    train: Tensor,
-    objective: Objective,
-    batch_size: int,
-    optimiser: Optimizer,
-    scheduler: LRScheduler,
-    epoch: int,
-) -> dict[str, float]:
-    sums = []  # of each term over each minibatch, on the device: reading one would wait for it
-    for rows in torch.randperm(len(train), device=train.device).split(batch_size):
-        terms = objective(model, train[rows])
-        loss = -terms[0].mean()
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        optimiser.step()
-        scheduler.step()
-        sums.append(torch.stack([term.detach().sum() for term in terms]))
-    trace = torch.stack(sums).double().cpu()
-    _refuse_non_finite(trace, terms._fields, epoch)
-    return dict(zip(terms._fields, (trace.sum(0) / len(train)).tolist(), strict=True))
+def _order(count: int, seed: int, epoch: int, device: torch.device) -> Tensor:
+    """The order of the images in an epoch: a function of the seed and the epoch alone, so that it need not be saved."""
+    generator = torch.Generator(device).manual_seed(1_000_003 * seed + epoch)
+    return torch.randperm(count, generator=generator, device=device)
 
 
-@torch.no_grad()
-def _means(model: nn.Module, x: Tensor, objective: Objective, batch_size: int = 1000) -> dict[str, float]:
-    model.eval()
-    sums = []
-    for batch in x.split(batch_size):
-        terms = objective(model, batch)
-        sums.append(torch.stack([term.sum() for term in terms]))
-    model.train()
-    totals = torch.stack(sums).double().sum(0) / len(x)
-    return dict(zip(terms._fields, totals.tolist(), strict=True))
+def _make_optimiser(name: str, model: nn.Module, learning_rate: float, weight_decay: float) -> Optimizer:
+    if name == "adam":
+        return Adam(model.parameters(), lr=learning_rate, weight_decay=weight_decay, fused=True)
+    if name == "adagrad":
+        return Adagrad(model.parameters(), lr=learning_rate, weight_decay=weight_decay)
+    raise ValueError(f'optimiser must be "adam" or "adagrad", but is {name!r}')
 
 
-def _refuse_non_finite(trace: Tensor, fields: tuple[str, ...], epoch: int) -> None:
-    """Raise if any entry of `trace`, shape (steps, terms), is not finite."""
-    bad_steps = (~torch.isfinite(trace)).any(1).nonzero()
-    if len(bad_steps):
-        step = int(bad_steps[0])
-        # The objective itself is the first field: it is not finite because a part of it is not.
-        parts = [name for name, finite in zip(fields, torch.isfinite(trace[step]), strict=True) if not finite]
-        raise NonFiniteLossError(
-            f"training stopped being finite at step {step + 1} of epoch {epoch}: {', '.join(parts[1:] or parts)} went "
-            "first. Try a smaller learning_rate; if it persists, look for a log-variance that overflows exp"
-        )
-
-
-def _make_scheduler(schedule: Schedule, optimiser: Optimizer, learning_rate: float, steps: int) -> LRScheduler:
-    if schedule == "one-cycle":
-        return OneCycleLR(optimiser, max_lr=learning_rate, total_steps=steps)
-    if schedule == "constant":
+def _make_scheduler(name: str, optimiser: Optimizer, learning_rate: float, steps: int) -> LRScheduler:
+    if name == "one-cycle":
+        cycles_momentum = isinstance(optimiser, Adam)
+        return OneCycleLR(optimiser, max_lr=learning_rate, total_steps=steps, cycle_momentum=cycles_momentum)
+    if name == "constant":
         return LambdaLR(optimiser, lambda step: 1.0)
-    raise ValueError(f'schedule must be "one-cycle" or "constant", but is {schedule!r}')
+    raise ValueError(f'schedule must be "one-cycle" or "constant", but is {name!r}')
 
 
 def _to_device(name: str, x: Tensor, model: nn.Module, device: torch.device) -> Tensor:
@@ -181,12 +181,3 @@ def _to_device(name: str, x: Tensor, model: nn.Module, device: torch.device) -> 
     if isinstance(model, LatentVariableModel):
         model.check_data(x)
     return x.to(device=device, dtype=next(model.parameters()).dtype)
-
-
-@contextmanager
-def _seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Random draws from `seed`; the caller's generators are put back afterwards."""
-    devices = [] if device.type == "cpu" else [device]
-    with torch.random.fork_rng(devices=devices, device_type=device.type if devices else "cuda"):
-        torch.manual_seed(seed)
-        yield

@@ -1,0 +1,192 @@
+"""The state of a training run: what a gradient step changes, and how it is saved and restored."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import clip_grad_norm_
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from vaelib import checkpoints
+
+Objective = Callable[[Any, Tensor], Any]
+
+
+class NonFiniteLossError(RuntimeError):
+    """Training met a term of the objective that is not a finite number."""
+
+
+class TrainingInterrupted(KeyboardInterrupt):
+    """Ctrl-C stopped a training run between two steps, after its state had been saved."""
+
+
+class Run:
+    """A model under training, with everything that its next step depends on.
+
+    Attributes:
+        epoch: Epochs finished.
+        rows: What `vaelib.training.fit` returns, a dict for each finished epoch.
+        sums: For each step of the epoch under way, the sum of each term over its images, on the device: reading one
+            would make the processor wait for it.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimiser: Optimizer,
+        scheduler: LRScheduler,
+        objective: Objective,
+        max_grad_norm: float | None,
+    ) -> None:
+        self.model = model
+        self.optimiser = optimiser
+        self.scheduler = scheduler
+        self.objective = objective
+        self.max_grad_norm = max_grad_norm
+        self.epoch = 0
+        self.rows: list[dict[str, float]] = []
+        self.sums: list[Tensor] = []
+        self.fields: tuple[str, ...] = ()
+
+    @property
+    def steps_done(self) -> int:
+        """Steps taken in the epoch under way."""
+        return len(self.sums)
+
+    def step(self, x: Tensor) -> None:
+        """One gradient step on a minibatch x, shape (M, D)."""
+        terms = self.objective(self.model, x)
+        self.fields = terms._fields
+        self.optimiser.zero_grad(set_to_none=True)
+        (-terms[0].mean()).backward()
+        if self.max_grad_norm is not None:
+            clip_grad_norm_(self.model.parameters(), self.max_grad_norm)
+        self.optimiser.step()
+        self.scheduler.step()
+        self.sums.append(torch.stack([term.detach().sum() for term in terms]))
+
+    def finish_epoch(self, images: int, test: Tensor | None) -> dict[str, float]:
+        """Turn the sums into means over the epoch's images, add those over the test images, and begin the next."""
+        means = self._trace().sum(0) / images
+        row: dict[str, float] = {"epoch": self.epoch + 1}
+        row |= {f"train_{name}": mean for name, mean in zip(self.fields, means.tolist(), strict=True)}
+        if test is not None:
+            row |= {f"test_{name}": mean for name, mean in means_of(self.model, test, self.objective).items()}
+        self.epoch += 1
+        self.sums = []
+        self.rows.append(row)
+        return row
+
+    def score(self, row: dict[str, float]) -> float:
+        """The objective of a finished epoch, on the test images where there are any."""
+        return row.get(f"test_{self.fields[0]}", row[f"train_{self.fields[0]}"])
+
+    def save(self, path: Path, settings: dict[str, Any]) -> None:
+        """Write everything that the next step depends on; refuse to write a run that has met a NaN."""
+        self._trace()
+        device = next(self.model.parameters()).device
+        state = {
+            "settings": settings,
+            "model": self.model.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "scheduler": self.scheduler.state_dict(),
+            "random": torch.get_rng_state(),
+            "device_random": None if device.type == "cpu" else torch.get_device_module(device).get_rng_state(device),
+            "epoch": self.epoch,
+            "rows": self.rows,
+            "sums": self.sums,
+            "fields": list(self.fields),
+        }
+        checkpoints.save(path, state)
+
+    def save_if_best(self, path: Path) -> None:
+        """Write the model's weights if the last epoch was the best so far."""
+        scores = [self.score(row) for row in self.rows]
+        if scores[-1] == max(scores):
+            checkpoints.save(path, self.model.state_dict())
+
+    def restore(self, path: Path, settings: dict[str, Any]) -> None:
+        """Take up the run that `path` holds, which must have the same settings."""
+        state = checkpoints.load(path)
+        checkpoints.check_same_run(path, state.get("settings", {}), settings)
+        self.model.load_state_dict(state["model"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.scheduler.load_state_dict(state["scheduler"])
+        device = next(self.model.parameters()).device
+        torch.set_rng_state(state["random"])
+        if state["device_random"] is not None:
+            torch.get_device_module(device).set_rng_state(state["device_random"], device)
+        self.epoch = state["epoch"]
+        self.rows = state["rows"]
+        self.sums = [tensor.to(device) for tensor in state["sums"]]
+        self.fields = tuple(state["fields"])
+
+    def _trace(self) -> Tensor:
+        """The sums of the epoch under way on the CPU, shape (steps, terms); raise if one of them is not finite."""
+        if not self.sums:
+            return torch.zeros(0, len(self.fields))
+        trace = torch.stack(self.sums).double().cpu()
+        bad_steps = (~torch.isfinite(trace)).any(1).nonzero()
+        if len(bad_steps):
+            step = int(bad_steps[0])
+            bad = [name for name, finite in zip(self.fields, torch.isfinite(trace[step]), strict=True) if not finite]
+            # The objective is the first field; if one of its parts is listed too, that part is to blame.
+            raise NonFiniteLossError(
+                f"training stopped being finite at step {step + 1} of epoch {self.epoch + 1}: "
+                f"{', '.join(bad[1:] or bad)} went first. Try a smaller learning_rate or a max_grad_norm; if it "
+                "persists, look for a log-variance that overflows exp"
+            )
+        return trace
+
+
+@torch.no_grad()
+def means_of(model: nn.Module, x: Tensor, objective: Objective, batch_size: int = 1000) -> dict[str, float]:
+    """The mean of each field of an objective over images x of shape (N, D), the model in evaluation mode."""
+    was_training = model.training
+    model.eval()
+    sums = []
+    for batch in x.split(batch_size):
+        terms = objective(model, batch)
+        sums.append(torch.stack([term.sum() for term in terms]))
+    model.train(was_training)
+    totals = torch.stack(sums).double().sum(0) / len(x)
+    return dict(zip(terms._fields, totals.tolist(), strict=True))
+
+
+@contextmanager
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Random draws from `seed`; the caller's generators are put back afterwards."""
+    devices = [] if device.type == "cpu" else [device]
+    with torch.random.fork_rng(devices=devices, device_type=device.type if devices else "cuda"):
+        torch.manual_seed(seed)
+        yield
+
+
+@contextmanager
+def held_interrupt(hold: bool) -> Iterator[Callable[[], bool]]:
+    """Make Ctrl-C wait: the function that this yields says whether it has been pressed.
+
+    Without `hold`, or in a thread that receives no signals, Ctrl-C does what it always does.
+    """
+    pressed = threading.Event()
+    if not hold or threading.current_thread() is not threading.main_thread():
+        yield pressed.is_set
+        return
+
+    def remember(number: int, frame: FrameType | None) -> None:
+        pressed.set()
+
+    before = signal.signal(signal.SIGINT, remember)
+    try:
+        yield pressed.is_set
+    finally:
+        signal.signal(signal.SIGINT, before)
