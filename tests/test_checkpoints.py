@@ -219,7 +219,7 @@ def test_killed_at_twenty_random_moments_it_ends_with_the_same_weights(tmp_path)
     whole, x = make()
     history = fit(whole, x, x[:20], objective=slow, **SETTINGS)
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
+    context.set_forkserver_preload([__name__, "torch._dynamo"])  # what a child would spend its time on
     generator = torch.Generator().manual_seed(0)
     kills = 0
     while kills < 20:
