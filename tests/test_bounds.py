@@ -1,54 +1,28 @@
 """The bounds against the truth of a model small enough to integrate by quadrature."""
 
 import math
+from itertools import combinations
 
-import numpy as np
 import pytest
 import torch
+from tiny import exact_terms, gauss_hermite, make_tiny_images, make_tiny_vae
+from torch.distributions import Independent, Normal
 
-from vaelib.bounds import sgvb_a, sgvb_b
-from vaelib.models import VAE
+from vaelib.bounds import iwae, iwae_dreg, log_mean_exp, minibatch_estimate, sgvb_a, sgvb_b
+from vaelib.gaussians import CholeskyGaussian
+from vaelib.models import VAE, LatentVariableModel
 
 DRAWS = 20_000
 
 
 @pytest.fixture
 def model() -> VAE:
-    torch.manual_seed(0)
-    model = VAE.mlp(6, hidden=(5,), latent_dim=1)
-    with torch.no_grad():  # away from the prior, so that no term of the bound vanishes
-        for parameter in model.parameters():
-            parameter.mul_(2)
-    return model
+    return make_tiny_vae()
 
 
 @pytest.fixture
 def x() -> torch.Tensor:
-    torch.manual_seed(1)
-    return torch.randint(0, 2, (3, 6)).to(torch.float64)
-
-
-def gauss_hermite(points: int = 80) -> tuple[torch.Tensor, torch.Tensor]:
-    """Nodes and weights for an expectation under N(0, 1)."""
-    nodes, weights = np.polynomial.hermite_e.hermegauss(points)
-    return torch.from_numpy(nodes), torch.from_numpy(weights) / math.sqrt(2 * math.pi)
-
-
-@torch.no_grad()
-def exact_terms(model: VAE, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """The reconstruction term and the divergence by quadrature under q, and log p(x) by quadrature under the prior."""
-    nodes, weights = gauss_hermite()
-    q = model.encode(x)
-    z = q.mean + q.stddev * nodes[:, None, None]
-    logits = model.decode(z).logits
-    log_p = (x * logits - torch.nn.functional.softplus(logits)).sum(-1)
-    log_q = -0.5 * (nodes[:, None] ** 2 + q.log_var[:, 0] + math.log(2 * math.pi))
-    log_prior = -0.5 * (z[..., 0] ** 2 + math.log(2 * math.pi))
-    reconstruction = (weights[:, None] * log_p).sum(0)
-    kl = (weights[:, None] * (log_q - log_prior)).sum(0)
-    logits = model.decode(nodes[:, None]).logits[:, None]
-    log_p_x = ((x * logits - torch.nn.functional.softplus(logits)).sum(-1).exp() * weights[:, None]).sum(0).log()
-    return reconstruction, kl, log_p_x
+    return make_tiny_images()
 
 
 def assert_unbiased(draws: torch.Tensor, truth: torch.Tensor) -> None:
@@ -113,8 +87,96 @@ def test_values_are_per_image(model, x):
     torch.testing.assert_close(bound.elbo, bound.reconstruction - bound.kl)
 
 
-@pytest.mark.parametrize("bound", [sgvb_a, sgvb_b])
+@pytest.mark.parametrize("bound", [sgvb_a, sgvb_b, iwae, iwae_dreg])
 @pytest.mark.parametrize("num_samples", [0, -1, 2.0, True])
 def test_num_samples_must_be_a_positive_integer(model, x, bound, num_samples):
     with pytest.raises(ValueError, match="num_samples must be an integer of at least 1"):
         bound(model, x, num_samples)
+
+
+def test_log_mean_exp_neither_overflows_nor_underflows():
+    values = torch.tensor([[-1000.0, 1000.0], [-1001.0, 999.0]])
+    expected = torch.tensor([-1000.0, 1000.0]) + math.log((1 + math.exp(-1)) / 2)
+    torch.testing.assert_close(log_mean_exp(values), expected)
+
+
+def test_iwae_of_one_sample_is_estimator_a(model, x):
+    torch.manual_seed(2)
+    one = iwae(model, x, 1).iwae
+    torch.manual_seed(2)
+    torch.testing.assert_close(one, sgvb_a(model, x))
+
+
+@pytest.mark.parametrize("bound", [iwae, iwae_dreg])
+def test_bounds_rise_with_the_number_of_samples_to_the_evidence(model, x, bound):
+    reconstruction, kl, log_p_x = exact_terms(model, x)
+    means, errors = [reconstruction - kl], [torch.zeros(3)]
+    for num_samples in (5, 50):
+        with torch.no_grad():
+            draws = bound(model, x.repeat(DRAWS // 4, 1), num_samples).iwae.view(-1, 3)
+        means.append(draws.mean(0))
+        errors.append(4 * draws.std(0) / math.sqrt(len(draws)))
+    for lower, higher, error in zip(means, means[1:], errors[1:], strict=False):
+        assert (lower < higher - error).all()
+    assert (means[-1] - errors[-1] < log_p_x).all()
+    assert (log_p_x - means[-1] < 0.2 * (log_p_x - means[0])).all()
+
+
+def test_average_importance_weight_is_the_evidence(model, x):
+    log_p_x = exact_terms(model, x)[2]
+    with torch.no_grad():
+        ratios = (iwae(model, x.repeat(DRAWS, 1), 3).iwae.view(DRAWS, 3) - log_p_x).exp()
+    assert_unbiased(ratios, torch.ones(3))
+
+
+def gradients(model: VAE, estimate, repeats: int) -> list[torch.Tensor]:
+    """The gradient of `estimate()` in each parameter, `repeats` times over: a tensor (repeats, ...) each."""
+    draws = [torch.autograd.grad(estimate(), list(model.parameters())) for _ in range(repeats)]
+    return [torch.stack(column) for column in zip(*draws, strict=True)]
+
+
+def test_doubly_reparameterised_gradient_is_that_of_the_bound_with_less_noise(model, x):
+    x = x[:1].repeat(200, 1)
+    plain = gradients(model, lambda: iwae(model, x, 10).iwae.mean(), 150)
+    doubly = gradients(model, lambda: iwae_dreg(model, x, 10).iwae.mean(), 150)
+    for a, b in zip(plain, doubly, strict=True):
+        error = ((a.var(0) + b.var(0)) / len(a)).sqrt()
+        assert ((a.mean(0) - b.mean(0)).abs() <= 5 * error + 1e-12).all()
+    in_encoder = [id(p) for p in model.encoder.parameters()]
+    columns = zip(model.parameters(), plain, doubly, strict=True)
+    noise = [(a.var(0).sum(), b.var(0).sum()) for p, a, b in columns if id(p) in in_encoder]
+    assert sum(b for _, b in noise) < 0.7 * sum(a for a, _ in noise)
+
+
+def test_doubly_reparameterised_value_is_the_bound(model, x):
+    torch.manual_seed(2)
+    plain = iwae(model, x, 7).iwae
+    torch.manual_seed(2)
+    torch.testing.assert_close(iwae_dreg(model, x, 7).iwae, plain)
+
+
+def test_a_given_posterior_takes_the_place_of_the_encoder(model, x):
+    q = CholeskyGaussian(torch.full((3, 1), 0.3), torch.full((3, 1, 1), 0.7))
+    for bound in (sgvb_a, lambda *args: sgvb_b(*args).elbo, lambda *args: iwae(*args).iwae):
+        torch.manual_seed(2)
+        value = bound(model, x, 2, q)
+        assert not torch.allclose(value, bound(model, x, 2))
+        bare = LatentVariableModel(model.decoder, data_dim=6, latent_dim=1)
+        torch.manual_seed(2)
+        torch.testing.assert_close(bound(bare, x, 2, q), value)
+        with pytest.raises(TypeError, match="no encoder: give the approximate posterior as q"):
+            bound(bare, x, 2)
+        with pytest.raises(ValueError, match=r"q must have batch_shape \(3,\)"):
+            bound(bare, x, 2, q.expand((2, 3)))
+    with pytest.raises(TypeError, match="use iwae"):
+        iwae_dreg(model, x, 2, Independent(Normal(torch.zeros(3, 1), torch.ones(3, 1)), 1))
+
+
+def test_minibatch_estimate_is_unbiased_for_the_whole_set():
+    values = torch.randn(12)
+    estimates = torch.stack([minibatch_estimate(values[list(rows)], 12) for rows in combinations(range(12), 5)])
+    torch.testing.assert_close(estimates.mean(), values.sum())
+    with pytest.raises(ValueError, match=r"per_image must have shape \(M,\)"):
+        minibatch_estimate(torch.zeros(2, 3), 12)
+    with pytest.raises(ValueError, match="dataset_size"):
+        minibatch_estimate(values, 0)

@@ -15,6 +15,7 @@ All densities, entropies and divergences are in nats, one value for each element
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import Any, ClassVar, Self
 
@@ -73,6 +74,12 @@ class _Gaussian(Distribution):
     def variance(self) -> Tensor:
         """The marginal variances, i.e. the diagonal of the covariance, shape (..., K)."""
         return self.scale.square().sum(-1)
+
+    def detach(self) -> Self:
+        """The same distribution with its parameters cut off from the gradient."""
+        new = copy.copy(self)
+        new.__dict__.update({name: value.detach() for name, value in vars(self).items() if isinstance(value, Tensor)})
+        return new
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
         r"""Reparameterised draws $\mu + S\varepsilon$, shape `sample_shape + batch_shape + (K,)`."""
@@ -363,6 +370,12 @@ def _check_comparable(q: _Gaussian, p: _Gaussian) -> None:
     if q.event_shape != p.event_shape:
         raise ValueError(f"q and p must have the same K, but q has {q.event_shape[0]} and p has {p.event_shape[0]}")
     _check_like("p", p.loc, "q", q.loc)
+    try:
+        torch.broadcast_shapes(q.batch_shape, p.batch_shape)
+    except RuntimeError as error:
+        raise ValueError(
+            f"the batch shapes of q {tuple(q.batch_shape)} and p {tuple(p.batch_shape)} must broadcast"
+        ) from error
 
 
 def _refuse_singular(name: str, singular: Tensor) -> None:
