@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -50,6 +50,12 @@ def check_positive_integer(name: str, value: int) -> None:
     """Raise `ValueError` unless `value` is an integer of at least 1."""
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise ValueError(f"{name} must be an integer of at least 1, but is {value!r}")
+
+
+def check_widths(name: str, value: Sequence[int]) -> None:
+    """Raise `ValueError` unless `value` names at least one width, all positive."""
+    if not value or any(width < 1 for width in value):
+        raise ValueError(f"{name} must hold at least one positive width, but is {tuple(value)}")
 
 
 @contextmanager

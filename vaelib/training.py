@@ -16,12 +16,12 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Adagrad, Adam, Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
-from tqdm.auto import tqdm
 
 from vaelib.bounds import sgvb_b
 from vaelib.checks import check_finite, check_floating, check_positive_integer, without_validation
 from vaelib.devices import default_device
 from vaelib.models import LatentVariableModel
+from vaelib.progress import progress_bar
 from vaelib.runs import NonFiniteLossError, Objective, Run, TrainingInterrupted, held_interrupt, means_of, seeded
 
 __all__ = ["NonFiniteLossError", "Objective", "TrainingInterrupted", "evaluate", "fit"]
@@ -101,7 +101,7 @@ def fit(
     with seeded(seed, device), without_validation(), held_interrupt(last is not None) as interrupted:
         if last is not None and last.exists():
             run.restore(last, settings)
-        bar = tqdm(initial=run.epoch, total=epochs, unit="epoch", **({} if progress else {"disable": True}))
+        bar = progress_bar(epochs, unit="epoch", initial=run.epoch, show=progress)
         saved = time.monotonic()
         while run.epoch < epochs:
             order = _order(len(train), seed, run.epoch, device)
