@@ -58,7 +58,7 @@ def ruff_formatted(cells: list[NotebookNode]) -> list[str]:
         path = Path(folder) / "chapter.ipynb"
         path.write_text(nbformat.writes(v4.new_notebook(cells=cells, metadata=metadata)), "utf8")
         for command in (["check", "--fix", "--exit-zero"], ["format"]):
-            ruff = [sys.executable, "-m", "ruff", *command, "--quiet", "--config", "pyproject.toml"]
+            ruff = [sys.executable, "-m", "ruff", *command, "--quiet", "--config", f"{NOTEBOOKS}/ruff.toml"]
             subprocess.run([*ruff, str(path)], check=True)
         return [cell.source for cell in nbformat.read(path, as_version=4).cells]
 

@@ -28,6 +28,7 @@ INLINE = re.compile(
     r"|(?P<mark>!?)\[(?P<text>[^\[\]]*)\]\((?P<target>[^()\s]+)\)",
     re.S,
 )
+FORMULA = re.compile(r"(?<!\\)\$\$.*?\$\$|(?<!\\)\$(?:\\.|[^$\\])+\$", re.S)
 # What the parser marks as a block that is not running text; of lists, quotes and tables it gives the parts.
 BLOCKS = {"fence", "colon_fence", "code_block", "html_block", "math_block", "math_block_label", "amsmath"}
 BLOCKS |= {"myst_target", "myst_line_comment", "heading_open", "footnote_reference_open"}
@@ -98,9 +99,14 @@ def read(token: Token, line: int) -> Directive:
     return Directive(name, " ".join(parsed.arguments), parsed.options, body, line, line + 1 + parsed.body_offset)
 
 
+def on_one_line(text: str) -> str:
+    """Text for a block quote: Jupyter takes formulas out before it reads Markdown, with any `>` that stands in them."""
+    return FORMULA.sub(lambda match: match[0].replace("\n", " "), text)
+
+
 def quoted(title: str, text: str) -> str:
     """A block quote under a bold title."""
-    rows = f"**{title}**\n\n{text}".rstrip("\n").split("\n")
+    rows = on_one_line(f"**{title}**\n\n{text}").rstrip("\n").split("\n")
     return "\n".join(f"> {row}".rstrip() for row in rows)
 
 
@@ -177,6 +183,8 @@ class Converter:
         formula = formula.strip("\n")
         if match := SELF_NUMBERED.search(formula):
             self.warn(f"{match[1]} numbers itself: write aligned, and label the block for one number", line)
+        if re.search(r"(?<!\\)%", formula):
+            self.warn("a comment in a formula hides what comes after it: take it out", line)
         tag = f"\n\\tag{{{self.numbered('equation', label, line)}}}" if label else ""
         return f"$$\n{formula}{tag}\n$$"
 
@@ -217,6 +225,8 @@ class Converter:
             return ""
         else:
             return "\n".join(lines)
+        if ">" in indent:
+            text = on_one_line(text)
         inner = re.sub(r"[^\s>]", " ", indent)  # the bullet stands on the first line alone
         rows = (((inner if n else indent) + row).rstrip() for n, row in enumerate(text.split("\n")))
         return "\n".join(rows)
