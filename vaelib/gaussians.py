@@ -48,11 +48,11 @@ class _Gaussian(Distribution):
         raise NotImplementedError
 
     def _solve(self, columns: Tensor) -> Tensor:
-        """S^-1 times each column of `columns`, shape (..., K, n)."""
+        """S^-1 times each column of `columns`, shape (..., K, n); ask for `_log_abs_det` first, which refuses."""
         raise NotImplementedError
 
     def _log_abs_det(self) -> Tensor:
-        """log |det S|, shape `batch_shape`."""
+        """log |det S|, shape `batch_shape`; raises `ValueError` if S is singular."""
         raise NotImplementedError
 
     @property
@@ -106,8 +106,9 @@ class _Gaussian(Distribution):
         """
         if self._validate_args:
             self._validate_sample(value)
+        log_det = self._log_abs_det()
         white = self._solve((value - self.loc).unsqueeze(-1)).squeeze(-1)
-        return -0.5 * (white.square().sum(-1) + self.event_shape[0] * LOG_2PI) - self._log_abs_det()
+        return -0.5 * (white.square().sum(-1) + self.event_shape[0] * LOG_2PI) - log_det
 
     def entropy(self) -> Tensor:
         r"""Differential entropy $\tfrac K2(1 + \log 2\pi) + \log|\det S|$ in nats, shape `batch_shape`.
@@ -274,8 +275,6 @@ class AffineGaussian(_Gaussian):
         _refuse_singular("scale", (info > 0) | ~resolved)
 
     def _solve(self, columns: Tensor) -> Tensor:
-        if self._validate_args:
-            self._check_invertible()
         rows, largest = self._equilibrated()
         # The division also gives the columns the batch dimensions of S; without them, `solve` could take a matrix for a
         # batch of vectors.
@@ -324,8 +323,6 @@ class CholeskyGaussian(AffineGaussian):
         _refuse_singular("scale_tril", (self._scale.diagonal(dim1=-2, dim2=-1) == 0).any(-1))
 
     def _solve(self, columns: Tensor) -> Tensor:
-        if self._validate_args:
-            self._check_invertible()
         return torch.linalg.solve_triangular(self._scale, columns, upper=False)
 
     def _log_abs_det(self) -> Tensor:
@@ -406,7 +403,8 @@ def _kl_affine(q: _Gaussian, p: _Gaussian) -> Tensor:
     _check_comparable(q, p)
     # In p's white coordinates p is N(0, I), and q has S_p^-1 S_q and S_p^-1 (mu_q - mu_p) for S and mu:
     # KL = (|S|^2 + |mu|^2 - K) / 2 - log|det S|.
+    log_det_ratio = q._log_abs_det() - p._log_abs_det()
     white_scale = p._solve(q.scale)
     white_loc = p._solve((q.loc - p.loc).unsqueeze(-1))
     squares = white_scale.square().sum((-2, -1)) + white_loc.square().sum((-2, -1))
-    return 0.5 * (squares - q.event_shape[0]) + p._log_abs_det() - q._log_abs_det()
+    return 0.5 * (squares - q.event_shape[0]) - log_det_ratio

@@ -1,0 +1,1 @@
+"""Other roads to the posterior than an encoder trained on the evidence lower bound."""
