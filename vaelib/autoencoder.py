@@ -39,6 +39,7 @@ class Autoencoder(nn.Module):
             latent_dim: K.
 
         Example:
+            >>> import torch
             >>> model = Autoencoder.linear(784, 2)
             >>> model.encode(torch.rand(5, 784)).shape, model(torch.rand(5, 784)).shape
             (torch.Size([5, 2]), torch.Size([5, 784]))

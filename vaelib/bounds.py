@@ -148,7 +148,7 @@ def log_weights(model: LatentVariableModel, x: Tensor, num_samples: int, q: Dist
 
 
 def log_mean_exp(values: Tensor) -> Tensor:
-    r"""$\log\frac1L\sum_l e^{v_l}$ over dimension 0, without overflow."""
+    r"""$\log\frac1L\sum_l e^{v_l}$ of values of shape (L, ...), shape (...), without overflow."""
     return values.logsumexp(0) - math.log(len(values))
 
 
@@ -169,7 +169,7 @@ def minibatch_estimate(per_image: Tensor, dataset_size: int) -> Tensor:
 
 
 def posterior_of(model: LatentVariableModel, x: Tensor, q: Distribution | None) -> Distribution:
-    """`q` where it is given, else the encoder's answer."""
+    """`q` where it is given, else the encoder's answer to images x of shape (B, D)."""
     if q is not None:
         if q.batch_shape != x.shape[:-1] or q.event_shape != (model.latent_dim,):
             raise ValueError(

@@ -11,7 +11,7 @@ from torch.distributions import Distribution
 
 
 def check_floating(name: str, value: Tensor) -> None:
-    """Raise `TypeError` unless `value` is a floating-point tensor."""
+    """Raise `TypeError` unless `value` is a floating-point tensor, of any shape."""
     if not isinstance(value, Tensor):
         raise TypeError(f"{name} must be a tensor, but is a {type(value).__name__}: wrap it in torch.as_tensor")
     if not value.is_floating_point():
@@ -19,13 +19,22 @@ def check_floating(name: str, value: Tensor) -> None:
 
 
 def check_last_dim(name: str, value: Tensor, size: int) -> None:
-    """Raise `ValueError` unless the last dimension of `value` is `size`."""
+    """Raise `ValueError` unless `value` has shape (..., size)."""
     if value.dim() == 0 or value.shape[-1] != size:
         raise ValueError(f"{name} must have shape (..., {size}), but has shape {tuple(value.shape)}")
 
 
+def check_like(name: str, value: Tensor, like_name: str, like: Tensor) -> None:
+    """Raise `TypeError` unless `value`, of any shape, has the dtype and device of `like`, which is called `like_name`."""
+    if (value.dtype, value.device) != (like.dtype, like.device):
+        raise TypeError(
+            f"{name} must have the dtype and device of {like_name}, {like.dtype} on {like.device}, but has "
+            f"{value.dtype} on {value.device}: convert one of them with .to()"
+        )
+
+
 def check_finite(name: str, value: Tensor) -> None:
-    """Raise `ValueError` where `value` holds a NaN or an infinity, saying how many and where the first one is."""
+    """Raise `ValueError` where `value`, of any shape, is NaN or infinite, saying how often and where first."""
     bad = ~torch.isfinite(value)
     if bad.any():
         where = tuple(bad.nonzero()[0].tolist())
@@ -36,7 +45,7 @@ def check_finite(name: str, value: Tensor) -> None:
 
 
 def check_unit_interval(name: str, value: Tensor) -> None:
-    """Raise `ValueError` where `value` leaves [0, 1]."""
+    """Raise `ValueError` where `value`, of any shape, leaves [0, 1], saying where first."""
     bad = ~((value >= 0) & (value <= 1))  # a NaN fails both comparisons, so it is caught as well
     if bad.any():
         where = tuple(bad.nonzero()[0].tolist())

@@ -24,7 +24,7 @@ from torch import Size, Tensor
 from torch.distributions import Distribution, constraints, register_kl
 from torch.distributions.constraints import Constraint
 
-from vaelib.checks import check_finite, check_floating, check_last_dim, check_positive_integer
+from vaelib.checks import check_finite, check_floating, check_last_dim, check_like, check_positive_integer
 
 LOG_2PI = math.log(2 * math.pi)
 
@@ -90,7 +90,7 @@ class _Gaussian(Distribution):
     def _validate_sample(self, value: Tensor) -> None:
         check_floating("value", value)
         check_last_dim("value", value, self.event_shape[0])
-        _check_like("value", value, "loc", self.loc)
+        check_like("value", value, "loc", self.loc)
         check_finite("value", value)
         super()._validate_sample(value)
 
@@ -140,7 +140,7 @@ class DiagonalGaussian(_Gaussian):
     def __init__(self, loc: Tensor, log_var: Tensor, validate_args: bool | None = None) -> None:
         _check_vector("loc", loc)
         _check_vector("log_var", log_var)
-        _check_like("log_var", log_var, "loc", loc)
+        check_like("log_var", log_var, "loc", loc)
         try:
             self.loc, self.log_var = torch.broadcast_tensors(loc, log_var)
         except RuntimeError as error:
@@ -337,17 +337,9 @@ def _check_vector(name: str, value: Tensor) -> None:
         raise ValueError(f"{name} must have shape (..., K) with K of at least 1, but has shape {tuple(value.shape)}")
 
 
-def _check_like(name: str, value: Tensor, like_name: str, like: Tensor) -> None:
-    if (value.dtype, value.device) != (like.dtype, like.device):
-        raise TypeError(
-            f"{name} must have the dtype and device of {like_name}, {like.dtype} on {like.device}, but has "
-            f"{value.dtype} on {value.device}: convert one of them with .to()"
-        )
-
-
 def _broadcast_matrix(loc: Tensor, name: str, matrix: Tensor) -> tuple[Tensor, Tensor]:
     check_floating(name, matrix)
-    _check_like(name, matrix, "loc", loc)
+    check_like(name, matrix, "loc", loc)
     dim = loc.shape[-1]
     if matrix.shape[-2:] != (dim, dim):
         raise ValueError(
@@ -366,7 +358,7 @@ def _broadcast_matrix(loc: Tensor, name: str, matrix: Tensor) -> tuple[Tensor, T
 def _check_comparable(q: _Gaussian, p: _Gaussian) -> None:
     if q.event_shape != p.event_shape:
         raise ValueError(f"q and p must have the same K, but q has {q.event_shape[0]} and p has {p.event_shape[0]}")
-    _check_like("p", p.loc, "q", q.loc)
+    check_like("p", p.loc, "q", q.loc)
     try:
         torch.broadcast_shapes(q.batch_shape, p.batch_shape)
     except RuntimeError as error:

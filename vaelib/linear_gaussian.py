@@ -21,8 +21,8 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, LowRankMultivariateNormal
 
-from vaelib.checks import check_finite, check_floating, check_last_dim, check_positive_integer
-from vaelib.gaussians import AffineGaussian, CholeskyGaussian, DiagonalGaussian, _check_like
+from vaelib.checks import check_finite, check_floating, check_last_dim, check_like, check_positive_integer
+from vaelib.gaussians import AffineGaussian, CholeskyGaussian, DiagonalGaussian
 from vaelib.models import VAE, LatentVariableModel
 
 
@@ -69,7 +69,7 @@ class LinearGaussian(LatentVariableModel):
         for name, value in (("weight", weight), ("bias", bias), ("log_var", log_var)):
             check_floating(name, value)
             check_finite(name, value)
-            _check_like(name, value, "weight", weight)
+            check_like(name, value, "weight", weight)
         if weight.dim() != 2 or weight.numel() == 0:
             raise ValueError(f"weight must have shape (D, K), D and K at least 1, but has shape {tuple(weight.shape)}")
         data_dim, latent_dim = weight.shape
@@ -284,7 +284,7 @@ class LinearGaussian(LatentVariableModel):
         if x.dim() != 2 or len(x) == 0:
             raise ValueError(f"x must hold images in rows, shape (B, {self.data_dim}), but has {tuple(x.shape)}")
         check_last_dim("x", x, self.data_dim)
-        _check_like("x", x, "the model", self.bias)
+        check_like("x", x, "the model", self.bias)
         check_finite("x", x)
 
     def _check_posterior(self, x: Tensor, q: DiagonalGaussian | AffineGaussian) -> None:
@@ -295,7 +295,7 @@ class LinearGaussian(LatentVariableModel):
                 f"q must have event_shape ({self.latent_dim},) and batch_shape ({len(x)},) or (), "
                 f"but has {tuple(q.event_shape)} and {tuple(q.batch_shape)}"
             )
-        _check_like("q", q.loc, "x", x)
+        check_like("q", q.loc, "x", x)
 
 
 class _Encoder(nn.Module):

@@ -23,8 +23,8 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from vaelib.checks import check_floating, check_last_dim, check_positive_integer, without_validation
-from vaelib.gaussians import CholeskyGaussian, _check_like
+from vaelib.checks import check_floating, check_last_dim, check_like, check_positive_integer, without_validation
+from vaelib.gaussians import CholeskyGaussian
 from vaelib.hmc import hmc
 from vaelib.models import VAE, LatentVariableModel
 
@@ -206,14 +206,14 @@ def reciprocal_importance_sampling(
 
 
 def check_estimate(model: LatentVariableModel, x: Tensor, num_samples: int, pairs_at_once: int = 1) -> int:
-    """Raise unless the arguments can serve an estimate; return how many draws for each image make so many pairs."""
+    """Raise unless images x of shape (B, D) can be scored; return how many draws for each make so many pairs."""
     check_positive_integer("num_samples", num_samples)
     check_positive_integer("pairs_at_once", pairs_at_once)
     check_floating("x", x)
     if x.dim() != 2 or len(x) == 0:
         raise ValueError(f"x must hold images in rows, shape (B, {model.data_dim}), but has shape {tuple(x.shape)}")
     check_last_dim("x", x, model.data_dim)
-    _check_like("x", x, "the model", model.prior.loc)
+    check_like("x", x, "the model", model.prior.loc)
     model.check_data(x)
     return max(1, pairs_at_once // len(x))
 
@@ -226,7 +226,7 @@ def draw_codes(name: str, q: Distribution, model: LatentVariableModel, x: Tensor
             f"codes for each image, but has {tuple(q.batch_shape)} and {tuple(q.event_shape)}: see its expand()"
         )
     codes = q.sample()
-    _check_like(f"the draws of {name}", codes, "x", x)
+    check_like(f"the draws of {name}", codes, "x", x)
     return codes
 
 

@@ -75,7 +75,7 @@ class Run:
         self.sums.append(torch.stack([term.detach().sum() for term in terms]))
 
     def finish_epoch(self, images: int, test: Tensor | None) -> dict[str, float]:
-        """Turn the sums into means over the epoch's images, add those over the test images, and begin the next."""
+        """Turn the sums into means over the epoch's images, add those over test images (N', D), and begin the next."""
         means = self._trace().sum(0) / images
         row: dict[str, float] = {"epoch": self.epoch + 1}
         row |= {f"train_{name}": mean for name, mean in zip(self.fields, means.tolist(), strict=True)}

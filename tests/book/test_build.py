@@ -43,7 +43,7 @@ def test_outputs_are_made_once_and_then_carried(root: Path) -> None:
         f"After Kingma and Welling [[2014]({book.site}book/references.html#cite-kingma2014auto)]",
         f"[[Rezende et al., 2014]({book.site}book/references.html#cite-rezende2014stochastic)]",
         "\\ln p(x)\n\\tag{1.1}\n$$",
-        "> \\end{aligned}\n> \\tag{1.2}\n> $$",
+        "> $$ \\begin{aligned} a &= b \\\\ &= c. \\end{aligned} \\tag{1.2} $$",
         f"[Definition 1.1]({page}#def-gap), [Exercises]({page}#exercises), [References]({book.site}book/references.",
         f"[the paper list]({book.site}book/references.html)",
         f"![A small square.]({book.site}_images/small.svg)\n\n**Figure 1.1.** Nothing to see.",

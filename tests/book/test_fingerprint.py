@@ -21,7 +21,7 @@ FILES = {
     "vaelib/room/deep.py": "DEPTH = 1\n",
     "vaelib/unused.py": "NOTHING = 0\n",
     "pyproject.toml": '[project]\ndependencies = ["torch>=2", "scikit_learn>=1"]\n',
-    "requirements.txt": "-e .\n# the library\ntorch==2.13.0\nscikit-learn==1.9.1  # digits\nSphinx==7.4.7\n",
+    "requirements.txt": "-e .\n# the library\ntorch==2.13.0\nScikit_Learn==1.9.1  # digits\nSphinx==7.4.7\n",
 }
 
 
@@ -74,7 +74,7 @@ def replace(name: str, old: str, new: str) -> Callable[[Path], None]:
         replace("vaelib/ground.py", "1.8", "1.9"),  # imported by what the chapter imports
         replace("vaelib/__init__.py", '"""\n', '"""\nimport torch\n'),
         replace("requirements.txt", "torch==2.13.0", "torch==2.13.1"),
-        replace("requirements.txt", "scikit-learn==1.9.1", "scikit-learn==1.9.2"),
+        replace("requirements.txt", "Learn==1.9.1", "Learn==1.9.2"),
     ],
 )
 def test_code_and_pins_count(library: Path, change: Callable[[Path], None]) -> None:

@@ -73,7 +73,7 @@ PLAIN = {
     "proof": (":::{prf:proof}\nText.\n:::", "> **Proof.**\n>\n> Text. $\\blacksquare$"),
     "proof that ends in a formula": (
         ":::{prf:proof}\n$$\nx\n$$\n:::",
-        "> **Proof.**\n>\n> $$\n> x\n> $$\n>\n> $\\blacksquare$",
+        "> **Proof.**\n>\n> $$ x $$\n>\n> $\\blacksquare$",
     ),
     "folded proof": (
         ":::{prf:proof}\n:class: dropdown\nText.\n:::",
@@ -96,11 +96,21 @@ PLAIN = {
     ),
     "nested": (
         "````{note}\n\n:::{dropdown} More\n```{math}\nx\n```\n:::\n````",
-        "> **Note**\n>\n> <details>\n> <summary><b>More</b></summary>\n>\n> $$\n> x\n> $$\n>\n> </details>",
+        "> **Note**\n>\n> <details>\n> <summary><b>More</b></summary>\n>\n> $$ x $$\n>\n> </details>",
     ),
     "in a list": ("- item\n\n  ```{note}\n  Text.\n  ```\n- next", "- item\n\n  > **Note**\n  >\n  > Text.\n\n- next"),
     "first in a list": ("- ```{note}\n  Text.\n  ```", "- > **Note**\n  >\n  > Text."),
     "in a quote": ("> ```{note}\n> Text.\n> ```", "> > **Note**\n> >\n> > Text."),
+    "formulas in a box": (
+        "```{note}\nHere $a\nb$ and\n\n$$\nx \\\\\ny\n$$ (a)\n```",
+        "> **Note**\n>\n> Here $a b$ and\n>\n> $$ x \\\\ y \\tag{3.8} $$",
+    ),
+    "code with dollars in a box": (
+        "````{note}\nUse `$x`:\n\n```sh\necho $x\necho $y\n```\n````",
+        "> **Note**\n>\n> Use `$x`:\n>\n> ```sh\n> echo $x\n> echo $y\n> ```",
+    ),
+    "dollars in two paragraphs": ("It costs $5.\n\nBy {eq}`a`, $6.", "It costs $5.\n\nBy [eq a](there), $6."),
+    "formula in a quote": ("> Text\n>\n> $$\n> x\n> $$", "> Text\n>\n\n> $$ x $$"),
     "figure": (
         "```{figure} a.png\n:name: a\n:alt: A dot.\nText.\n```",
         "![A dot.](site/a.png)\n\n**Figure 3.6.** Text.",
@@ -136,6 +146,7 @@ REFUSED = {
     "formula that numbers itself": ("\\begin{align}\nx\n\\end{align}", 1),
     "formula that numbers itself, displayed": ("$$\n\\begin{align}\nx\n\\end{align}\n$$", 1),
     "formula inside a paragraph": ("Now\n$$\nx\n$$", 2),
+    "comment in a formula": ("$$\nx % remark\n$$", 1),
     "label of no formula": ("$$\nx\n$$ (b)", 1),
     "theorem without a label": (":::{prf:lemma}\nText.\n:::", 1),
     "exercise without a label": ("```{exercise}\nText.\n```", 1),

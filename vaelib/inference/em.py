@@ -32,10 +32,10 @@ class ExactModel(Protocol):
         """log p(x) of each image, shape (N,)."""
 
     def posterior(self, x: Tensor) -> Any:
-        """p(z|x), the E step."""
+        """p(z|x) for images x (N, D), the E step."""
 
     def m_step(self, x: Tensor, q: Any) -> None:
-        """Set the parameters to the maximum of the mean ELBO over x for this q."""
+        """Set the parameters to the maximum of the mean ELBO over images x (N, D) for this q."""
 
 
 @torch.no_grad()

@@ -15,7 +15,7 @@ def to_array(name: str, values: Tensor | ArrayLike, ndim: int) -> NDArray[np.flo
 
     Args:
         name: the argument's name in the caller, for the error message.
-        values: tensor or array, real-valued.
+        values: tensor or array of any shape, real-valued.
         ndim: the number of dimensions it must have.
 
     Raises:
