@@ -11,7 +11,7 @@ ifdef VAELIB_DATA
 export VAELIB_DATA := $(abspath $(VAELIB_DATA))
 endif
 
-.PHONY: help book serve test notebooks notebooks-all format lint clean
+.PHONY: help book serve test notebooks notebooks-all format lint mutants clean
 .DEFAULT_GOAL := help
 
 help:  ## Show this list
@@ -23,7 +23,7 @@ help:  ## Show this list
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	touch $@
 
-_build/katex/katex/katex.min.css: .venv/.installed
+_build/katex/katex/katex.min.css: | .venv/.installed
 	$(BIN)/python book/_ext/katex_files.py
 
 book: .venv/.installed _build/katex/katex/katex.min.css  ## Build the site from the committed notebooks
@@ -35,6 +35,7 @@ book: .venv/.installed _build/katex/katex/katex.min.css  ## Build the site from 
 serve:  ## Serve the built site at http://localhost:8000
 	$(BIN)/python -m http.server --bind localhost --directory _build/html 8000
 
+test: export OMP_NUM_THREADS := 1  # the workers share the cores; threads that wait for each other only spin
 test: .venv/.installed  ## Run every check: unit tests, style, types, and every notebook
 	$(BIN)/pytest tests -n $(WORKERS)
 	$(MAKE) --no-print-directory lint
@@ -49,9 +50,11 @@ notebooks: .venv/.installed _build/katex/katex/katex.min.css  ## Execute the cha
 	$(CHAPTERS) copy
 	$(CHAPTERS) check
 
-notebooks-all:  ## Execute every chapter, and export its notebook
-	rm -rf _build/.jupyter_cache book/notebooks/*.ipynb
-	$(MAKE) --no-print-directory notebooks
+notebooks-all: .venv/.installed _build/katex/katex/katex.min.css  ## Execute every chapter, and export its notebook
+	rm -rf _build/html _build/.jupyter_cache
+	$(BUILD)
+	$(CHAPTERS) copy
+	$(CHAPTERS) check
 
 format: .venv/.installed  ## Format the code, the chapters' included
 	$(BIN)/ruff check --fix --exit-zero --quiet
@@ -64,6 +67,11 @@ lint: .venv/.installed  ## Check style, also in the notebooks, and that the note
 	$(BIN)/ruff check book/notebooks/*.ipynb
 	$(BIN)/ruff format --check book/notebooks/*.ipynb
 	$(CHAPTERS) check
+
+mutants: .venv/.installed  ## Change the library's arithmetic a thousand times, and see that the tests notice
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check mutmut==3.8.1
+	OMP_NUM_THREADS=1 $(BIN)/mutmut run --max-children $(WORKERS)
+	$(BIN)/mutmut results
 
 clean:  ## Remove what was built; the environment stays
 	rm -rf _build

@@ -53,7 +53,6 @@ def inverse_temperatures(num_temperatures: int, schedule: Schedule = "sigmoid") 
     return (curve - curve[0]) / (curve[-1] - curve[0])
 
 
-@torch.no_grad()
 def annealed_importance_sampling(
     model: LatentVariableModel,
     x: Tensor,
@@ -100,7 +99,7 @@ def annealed_importance_sampling(
 
     tuned = hmc(base.log_prob, codes, 1, num_leapfrog=num_leapfrog, target_acceptance=TARGET_ACCEPTANCE, warmup=50)
     log_steps = tuned.step_size.log().repeat(num_temperatures, 1)
-    with without_validation():
+    with torch.no_grad(), without_validation():
         _anneal(model, x, base.sample((min(num_samples, at_once),)), base, betas, log_steps, num_leapfrog, tune=True)
         return average_weights(
             lambda count: _anneal(model, x, base.sample((count,)), base, betas, log_steps, num_leapfrog),

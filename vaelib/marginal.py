@@ -74,7 +74,6 @@ def average_weights(draw: Callable[[int], Tensor], num_samples: int, at_once: in
     return _summarise(sums, num_samples)
 
 
-@torch.no_grad()
 def naive(model: LatentVariableModel, x: Tensor, num_samples: int, *, pairs_at_once: int = 10_000) -> LogMarginal:
     r"""Monte Carlo from the prior: $\log\frac1L\sum_l p_\theta(x \mid z_l)$, $z_l \sim p(z)$.
 
@@ -99,11 +98,11 @@ def naive(model: LatentVariableModel, x: Tensor, num_samples: int, *, pairs_at_o
         likelihood = model.decode(prior.sample((count, 1)))
         return torch.cat([likelihood.log_prob(images) for images in x.split(pairs_at_once)], dim=1)
 
-    with without_validation():  # x was checked, and what is wrong with the weights themselves shows in their sum
+    # x was checked, and what is wrong with the weights themselves shows in their sum.
+    with torch.no_grad(), without_validation():
         return average_weights(draw, num_samples, at_once)
 
 
-@torch.no_grad()
 def importance_sampling(
     model: LatentVariableModel,
     x: Tensor,
@@ -138,7 +137,8 @@ def importance_sampling(
     if q is None:
         if not isinstance(model, VAE):
             raise TypeError(f"q must be given for a {type(model).__name__}, which has no encoder to draw codes from")
-        q = model.encode(x)
+        with torch.no_grad():
+            q = model.encode(x)
     q.log_prob(draw_codes("q", q, model, x))  # raises if q is singular, as long as the checks are on
 
     def draw(count: int) -> Tensor:
@@ -146,11 +146,10 @@ def importance_sampling(
         parts = zip(x.split(pairs_at_once), z.split(pairs_at_once, dim=1), strict=True)
         return torch.cat([model.log_joint(images, codes) for images, codes in parts], dim=1) - q.log_prob(z)
 
-    with without_validation():
+    with torch.no_grad(), without_validation():
         return average_weights(draw, num_samples, at_once)
 
 
-@torch.no_grad()
 def reciprocal_importance_sampling(
     model: LatentVariableModel,
     x: Tensor,

@@ -47,6 +47,8 @@ def format_code(chapter: Chapter) -> None:
     for (cell, line), new in reversed(list(zip(code, formatted, strict=True))):
         end = next(n for n in range(line, len(lines)) if lines[n].startswith("```"))
         start = end - len(cell.source.split("\n"))
+        if "\n".join(lines[start:end]) != cell.source:
+            raise SystemExit(f"{chapter.docname}.md:{line}: expected a cell of code without a fence in it")
         lines[start:end] = new.split("\n")
     chapter.source.write_text("\n".join(lines), "utf8")
 

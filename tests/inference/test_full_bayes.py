@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.distributions import Normal, kl_divergence
 
 from vaelib.bounds import minibatch_estimate, sgvb_b
+from vaelib.checks import without_validation
 from vaelib.encoders import DiagonalEncoder
 from vaelib.inference.full_bayes import BayesianVAE, full_bayes
 from vaelib.linear_gaussian import LinearGaussian
@@ -77,13 +78,14 @@ def test_the_minibatch_estimate_is_unbiased_for_the_bound_on_all_images(random):
     parameter = getattr(linear, random)
     exact = exact_bound(model, linear, parameter, x)
     torch.manual_seed(3)
-    with torch.no_grad():
+    with torch.no_grad(), without_validation():
         draws = torch.stack(
-            [minibatch_estimate(full_bayes(model, x[torch.randperm(COUNT)[:5]]).bound, COUNT) for _ in range(4000)]
+            [minibatch_estimate(full_bayes(model, x[torch.randperm(COUNT)[:5]]).bound, COUNT) for _ in range(1500)]
         )
     error = draws.std() / len(draws) ** 0.5
     assert abs(draws.mean() - exact) < 4 * error
     assert error < 0.02 * abs(exact)
+    print(exact, error, draws.mean() - exact)
     assert exact < evidence(linear, parameter, x)[0]
 
 
@@ -91,7 +93,7 @@ def test_the_posterior_is_exact_where_codes_and_weights_are_independent():
     """With W = 0 the codes say nothing: q can be the posterior, and the bound log p(X) itself."""
     x = images()
     model, linear = make_model("bias", weight=0.0)
-    fit(model, x, epochs=1500, objective=full_bayes, batch_size=COUNT, learning_rate=0.05, progress=False, device="cpu")
+    fit(model, x, epochs=800, objective=full_bayes, batch_size=COUNT, learning_rate=0.05, progress=False, device="cpu")
     log_evidence, mean, variance = evidence(linear, linear.bias, x)
     torch.testing.assert_close(model.weights.mean.detach(), mean.view(1), atol=0.02, rtol=0)
     torch.testing.assert_close(model.weights.variance.detach(), variance.view(1), atol=0, rtol=0.1)
@@ -102,7 +104,7 @@ def test_the_posterior_over_a_bias_is_the_best_of_its_mean_field():
     """The mean is quadrature's; the variance is one over the precision at fixed codes, below the posterior's."""
     x = images()
     model, linear = make_model("bias")
-    fit(model, x, epochs=1500, objective=full_bayes, batch_size=COUNT, learning_rate=0.05, progress=False, device="cpu")
+    fit(model, x, epochs=800, objective=full_bayes, batch_size=COUNT, learning_rate=0.05, progress=False, device="cpu")
     _, mean, variance = evidence(linear, linear.bias, x)
     mean_field = 1 / (1 + COUNT / 0.5)
     torch.testing.assert_close(model.weights.mean.detach(), mean.view(1), atol=0.03, rtol=0)

@@ -1,5 +1,6 @@
-"""Free posteriors against the closed forms of the linear-Gaussian model, and against quadrature with a general search."""
+"""Free posteriors against the linear-Gaussian model's closed forms, and against quadrature with a general search."""
 
+import itertools
 from functools import partial
 
 import numpy as np
@@ -197,7 +198,7 @@ def test_the_more_steps_of_refinement_the_better_on_average(linear, x):
     with torch.no_grad():
         means = [linear.elbo(x, model.encode(x)).mean()]
         means += [linear.elbo(x, refine(model, x, steps=steps)).mean() for steps in (1, 3, 10, 30, 100)]
-    assert all(later > earlier for earlier, later in zip(means, means[1:], strict=False))
+    assert all(later > earlier for earlier, later in itertools.pairwise(means))
 
 
 @pytest.mark.parametrize(

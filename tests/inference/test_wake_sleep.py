@@ -108,7 +108,7 @@ def test_dreams_are_draws_from_the_model_as_many_as_images(grey):
 def test_it_comes_to_rest_at_the_maximum_of_the_likelihood_and_the_posterior():
     """An affine encoder can be exact here for images and dreams alike, and then the wake phase is EM's M step."""
     x = LinearGaussian.random(4, 1, log_var=-1.0, seed=7).marginal.sample((200,))
-    best = LinearGaussian.maximum_likelihood(x, 1).log_marginal(x).mean()
+    best = LinearGaussian.maximum_likelihood(x, 1).log_marginal(x).mean().item()
     linear = LinearGaussian.random(4, 1, seed=3)
     before = linear.log_marginal(x).mean()
     model = linear.with_posterior(DiagonalEncoder(nn.Identity(), 4, 1))
@@ -122,4 +122,4 @@ def test_it_comes_to_rest_at_the_maximum_of_the_likelihood_and_the_posterior():
         posterior, q = linear.posterior(x), model.encode(x)
         torch.testing.assert_close(q.mean, posterior.mean, atol=0.05, rtol=0)
         torch.testing.assert_close(q.variance, posterior.variance, atol=0.0, rtol=0.2)
-    assert abs(history.train_elbo.iloc[-1] - float(best)) < 0.05
+    assert abs(history.train_elbo.iloc[-1] - best) < 0.05

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from .markdown import Converter, Directive, folded, quoted
+from .boxes import folded, quoted
+from .markdown import Converter, Directive
 
 ADMONITIONS = ["note", "tip", "warning", "important", "hint", "caution", "seealso", "danger", "attention", "error"]
 THEOREMS = ["axiom", "theorem", "lemma", "definition", "remark", "conjecture", "corollary", "criterion", "example"]

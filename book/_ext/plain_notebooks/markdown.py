@@ -20,15 +20,16 @@ from myst_parser.config.main import MdParserConfig
 from myst_parser.parsers.directives import parse_directive_text
 from myst_parser.parsers.mdit import create_md_parser
 
+from .boxes import folded, on_one_line
+
 # One pass over a text finds code spans and roles, formulas, links and images; what it passes over is plain already.
 INLINE = re.compile(
     r"(?P<role>\{[a-zA-Z][\w:.+-]*\})?(?<!`)(?P<ticks>`+)(?!`)(?P<code>(?:(?!\n\s*\n).)+?)(?<!`)(?P=ticks)(?!`)"
     r"|(?P<display>(?<!\\)\$\$(?:[^$]*\$\$)?)"
-    r"|(?P<formula>(?<!\\)\$(?:\\.|[^$\\])+\$)"
+    r"|(?P<formula>(?<!\\)\$(?:\\.|(?!\n\s*\n)[^$\\])+\$)"
     r"|(?P<mark>!?)\[(?P<text>[^\[\]]*)\]\((?P<target>[^()\s]+)\)",
     re.S,
 )
-FORMULA = re.compile(r"(?<!\\)\$\$.*?\$\$|(?<!\\)\$(?:\\.|[^$\\])+\$", re.S)
 # What the parser marks as a block that is not running text; of lists, quotes and tables it gives the parts.
 BLOCKS = {"fence", "colon_fence", "code_block", "html_block", "math_block", "math_block_label", "amsmath"}
 BLOCKS |= {"myst_target", "myst_line_comment", "heading_open", "footnote_reference_open"}
@@ -97,22 +98,6 @@ def read(token: Token, line: int) -> Directive:
     parsed = parse_directive_text(AnyDirective, argument.strip(), token.content, validate_options=False)
     body = "\n".join(parsed.body)
     return Directive(name, " ".join(parsed.arguments), parsed.options, body, line, line + 1 + parsed.body_offset)
-
-
-def on_one_line(text: str) -> str:
-    """Text for a block quote: Jupyter takes formulas out before it reads Markdown, with any `>` that stands in them."""
-    return FORMULA.sub(lambda match: match[0].replace("\n", " "), text)
-
-
-def quoted(title: str, text: str) -> str:
-    """A block quote under a bold title."""
-    rows = on_one_line(f"**{title}**\n\n{text}").rstrip("\n").split("\n")
-    return "\n".join(f"> {row}".rstrip() for row in rows)
-
-
-def folded(title: str, text: str) -> str:
-    """A text behind its title, to be opened by a click; the blank lines let Markdown work inside."""
-    return f"<details>\n<summary><b>{title}</b></summary>\n\n{text}\n\n</details>"
 
 
 class Converter:
