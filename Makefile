@@ -35,7 +35,8 @@ book: .venv/.installed _build/katex/katex/katex.min.css  ## Build the site from 
 serve:  ## Serve the built site at http://localhost:8000
 	$(BIN)/python -m http.server --bind localhost --directory _build/html 8000
 
-test: export OMP_NUM_THREADS := 1  # the workers share the cores; threads that wait for each other only spin
+# The workers share the cores, where threads that wait for each other only spin.
+test: export OMP_NUM_THREADS := 1
 test: .venv/.installed  ## Run every check: unit tests, style, types, and every notebook
 	$(BIN)/pytest tests -n $(WORKERS)
 	$(MAKE) --no-print-directory lint

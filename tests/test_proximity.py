@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -135,6 +136,23 @@ def test_spectral_norm_of_a_curved_map(data_dim: int, out_dim: int) -> None:
     steps = h * torch.eye(data_dim)
     jacobian = torch.stack([(f(x + step) - f(x - step)) / (2 * h) for step in steps], dim=2)
     torch.testing.assert_close(jacobian_spectral_norm(f, x), torch.linalg.svdvals(jacobian)[:, 0], rtol=1e-7, atol=0)
+
+
+@pytest.mark.parametrize(("data_dim", "out_dim"), [(50, 2), (2, 50)])
+def test_passes_are_as_many_as_the_smaller_side_needs(
+    monkeypatch: pytest.MonkeyPatch, data_dim: int, out_dim: int
+) -> None:
+    calls = []
+    grad = torch.autograd.grad
+
+    def counting(*args: Any, **options: Any) -> tuple[Tensor, ...]:
+        calls.append(args)
+        return grad(*args, **options)
+
+    monkeypatch.setattr(torch.autograd, "grad", counting)
+    matrix = torch.randn(data_dim, out_dim)
+    jacobian_spectral_norm(lambda x: x @ matrix, torch.randn(3, data_dim))
+    assert len(calls) <= 1 + 2
 
 
 def test_spectral_norm_of_encoders_and_decoders_leaves_them_alone() -> None:

@@ -25,7 +25,7 @@ def check_last_dim(name: str, value: Tensor, size: int) -> None:
 
 
 def check_like(name: str, value: Tensor, like_name: str, like: Tensor) -> None:
-    """Raise `TypeError` unless `value`, of any shape, has the dtype and device of `like`, which is called `like_name`."""
+    """Raise `TypeError` unless `value`, of any shape, has the dtype and device of `like`, called `like_name`."""
     if (value.dtype, value.device) != (like.dtype, like.device):
         raise TypeError(
             f"{name} must have the dtype and device of {like_name}, {like.dtype} on {like.device}, but has "

@@ -142,6 +142,7 @@ def full_bayes(model: BayesianVAE, x: Tensor) -> FullBayes:
     Raises:
         ValueError: If x has another D, or the likelihood cannot score it.
     """
-    _, reconstruction, kl = model.with_weights(model.weights.rsample(), x)
-    kl_theta = kl_divergence(model.weights, model.weights_prior) / model.dataset_size
+    weights = model.weights
+    _, reconstruction, kl = model.with_weights(weights.rsample(), x)
+    kl_theta = kl_divergence(weights, model.weights_prior) / model.dataset_size
     return FullBayes(reconstruction - kl - kl_theta, reconstruction, kl, kl_theta.expand_as(kl))
