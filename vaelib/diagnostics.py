@@ -39,9 +39,9 @@ class ActiveUnits(NamedTuple):
 def active_units(model: LatentVariableModel, x: Tensor, threshold: float = 0.01) -> ActiveUnits:
     r"""The latent variables whose posterior mean moves with the image: $\mathrm{Var}_x(\mathbb{E}_q[z_k]) > 0.01$.
 
-    Of a unit that is not active the decoder can learn nothing about the image. (Burda, Grosse and Salakhutdinov 2016,
-    https://arxiv.org/abs/1509.00519, whose threshold is the default.) The variance over the images is the unbiased one,
-    divided by N - 1.
+    The mean of a unit that is not active tells the decoder next to nothing about the image. (Burda, Grosse and
+    Salakhutdinov 2016, https://arxiv.org/abs/1509.00519, whose threshold is the default.) The variance over the images
+    is the unbiased one, divided by N - 1.
 
     Args:
         model: A model with an encoder.
@@ -131,8 +131,8 @@ def aggregate_kl(q: Distribution, *, pairs_at_once: int = 100_000) -> AggregateK
             tensors of so many rows of K numbers, or of K^2 where covariances are full.
 
     Returns:
-        The four terms for each image, shape (N,), in nats. The spread of `lower` and `upper` over i gives the standard
-        error of their means for these N images, and not that for the population.
+        The four terms for each image, shape (N,), in nats. Their spread over i gives the standard error of their means
+        for these N images (a little too large, as each image has a draw of its own), and not that for the population.
 
     Raises:
         ValueError: If q has another shape or is singular, or `pairs_at_once` is not positive.

@@ -96,7 +96,7 @@ class BayesianVAE(nn.Module):
         return StandardNormal(len(self.log_var), like=self.log_var)
 
     def forward(self, x: Tensor) -> ELBO:
-        """`vaelib.bounds.sgvb_b` of the model with its present weights: the means, unless others are put in."""
+        """`vaelib.bounds.sgvb_b` of images (B, D) under the present weights: the means, unless others are put in."""
         return sgvb_b(self.model, x)
 
     def with_weights(self, theta: Tensor, x: Tensor) -> ELBO:

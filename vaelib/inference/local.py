@@ -107,8 +107,8 @@ def fit_local(
     Adam ascends SGVB estimator A of the bound, with fresh draws at every step (noise that is drawn once would be fitted
     along with the image), and a learning rate that falls linearly to zero averages them out. Two devices take most of
     the noise away, and bring no bias. Each draw is used together with its mirror image, $\mu \pm S\varepsilon$. And in
-    $\log q(z)$ only z follows $\phi_i$: the gradient at fixed z that is left out has mean zero, and without it the whole
-    gradient vanishes, draw by draw, where q is the posterior (Roeder, Wu and Duvenaud 2017,
+    $\log q(z)$ only z follows $\phi_i$: the gradient at fixed z that is left out has mean zero, and without it the
+    whole gradient vanishes, draw by draw, where q is the posterior (Roeder, Wu and Duvenaud 2017,
     https://arxiv.org/abs/1703.09194).
 
     Each image is a problem of its own: they only share the loop. The model, its gradients and what of it requires them
