@@ -43,7 +43,7 @@ def test_estimator_b_is_unbiased_with_an_exact_divergence(model, x):
 def test_estimator_a_is_unbiased(model, x):
     reconstruction, kl, _ = exact_terms(model, x)
     with torch.no_grad():
-        draws = sgvb_a(model, x.repeat(DRAWS, 1))
+        draws = sgvb_a(model, x.repeat(DRAWS, 1)).elbo
     assert_unbiased(draws.view(DRAWS, 3), reconstruction - kl)
 
 
@@ -52,7 +52,7 @@ def test_bound_lies_below_the_evidence(model, x):
     assert (reconstruction - kl < log_p_x).all()
 
 
-@pytest.mark.parametrize("bound", [sgvb_a, lambda *args: sgvb_b(*args).elbo])
+@pytest.mark.parametrize("bound", [lambda *args: sgvb_a(*args).elbo, lambda *args: sgvb_b(*args).elbo])
 def test_more_samples_average_more_draws(model, x, bound):
     with torch.no_grad():
         one = bound(model, x.repeat(DRAWS, 1), 1).view(DRAWS, 3)
@@ -62,7 +62,7 @@ def test_more_samples_average_more_draws(model, x, bound):
     assert ((ratio / 10 - 1).abs() < 0.1).all()
 
 
-@pytest.mark.parametrize("estimator", [sgvb_a, lambda *args: sgvb_b(*args).elbo])
+@pytest.mark.parametrize("estimator", [lambda *args: sgvb_a(*args).elbo, lambda *args: sgvb_b(*args).elbo])
 def test_gradient_through_the_draw_is_that_of_the_exact_bound(model, x, estimator):
     parameters = list(model.parameters())
     nodes, weights = gauss_hermite()
@@ -83,7 +83,7 @@ def test_gradient_through_the_draw_is_that_of_the_exact_bound(model, x, estimato
 def test_values_are_per_image(model, x):
     bound = sgvb_b(model, x, 3)
     assert bound.elbo.shape == bound.reconstruction.shape == bound.kl.shape == (3,)
-    assert sgvb_a(model, x, 3).shape == (3,)
+    assert all(part.shape == (3,) for part in sgvb_a(model, x, 3))
     torch.testing.assert_close(bound.elbo, bound.reconstruction - bound.kl)
 
 
@@ -104,7 +104,7 @@ def test_iwae_of_one_sample_is_estimator_a(model, x):
     torch.manual_seed(2)
     one = iwae(model, x, 1).iwae
     torch.manual_seed(2)
-    torch.testing.assert_close(one, sgvb_a(model, x))
+    torch.testing.assert_close(one, sgvb_a(model, x).elbo)
 
 
 @pytest.mark.parametrize("bound", [iwae, iwae_dreg])
@@ -157,7 +157,7 @@ def test_doubly_reparameterised_value_is_the_bound(model, x):
 
 def test_a_given_posterior_takes_the_place_of_the_encoder(model, x):
     q = CholeskyGaussian(torch.full((3, 1), 0.3), torch.full((3, 1, 1), 0.7))
-    for bound in (sgvb_a, lambda *args: sgvb_b(*args).elbo, lambda *args: iwae(*args).iwae):
+    for bound in (lambda *args: sgvb_a(*args).elbo, lambda *args: sgvb_b(*args).elbo, lambda *args: iwae(*args).iwae):
         torch.manual_seed(2)
         value = bound(model, x, 2, q)
         assert not torch.allclose(value, bound(model, x, 2))

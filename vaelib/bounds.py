@@ -34,7 +34,7 @@ class IWAE(NamedTuple):
     iwae: Tensor
 
 
-def sgvb_a(model: LatentVariableModel, x: Tensor, num_samples: int = 1, q: Distribution | None = None) -> Tensor:
+def sgvb_a(model: LatentVariableModel, x: Tensor, num_samples: int = 1, q: Distribution | None = None) -> ELBO:
     r"""SGVB estimator A: $\frac1L\sum_l \log p_\theta(x, z_l) - \log q_\phi(z_l \mid x)$ (eq. 6 of the paper).
 
     It needs no closed form for the divergence, and so serves any posterior that can be drawn from and scored.
@@ -46,13 +46,19 @@ def sgvb_a(model: LatentVariableModel, x: Tensor, num_samples: int = 1, q: Distr
         q: The approximate posterior, batch_shape (B,), event_shape (K,); by default `model.encode(x)`.
 
     Returns:
-        The estimate for each image, shape (B,), in nats; it is unbiased for the bound.
+        The bound and its two parts for each image, each of shape (B,), in nats; here `kl` is an estimate too, and may
+        be negative.
 
     Raises:
         TypeError: If the model has no encoder and no `q` is given.
         ValueError: If `num_samples` is not a positive integer.
     """
-    return log_weights(model, x, num_samples, q).mean(0)
+    check_positive_integer("num_samples", num_samples)
+    q = posterior_of(model, x, q)
+    z = q.rsample((num_samples,))
+    reconstruction = model.decode(z).log_prob(x).mean(0)
+    kl = (q.log_prob(z) - model.prior.log_prob(z)).mean(0)
+    return ELBO(reconstruction - kl, reconstruction, kl)
 
 
 def sgvb_b(model: LatentVariableModel, x: Tensor, num_samples: int = 1, q: Distribution | None = None) -> ELBO:

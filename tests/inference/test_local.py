@@ -173,7 +173,7 @@ def test_the_model_stays_as_it_is(linear, x):
         ({"steps": 0}, ValueError, "steps must be an integer of at least 1"),
         ({"num_samples": 0}, ValueError, "num_samples must be an integer of at least 1"),
         ({"learning_rate": 0.0}, ValueError, "learning_rate must be a positive number, but is 0"),
-        ({"start": StandardNormal(2)}, ValueError, r"q must have batch_shape \(12,\)"),
+        ({"start": StandardNormal(2)}, ValueError, r"start must have batch_shape \(12,\)"),
         ({"learning_rate": 1e300}, ValueError, "is not finite: try a smaller learning_rate"),
     ],
 )
@@ -185,6 +185,8 @@ def test_bad_arguments_are_named(linear, x, changes, error, message):
 def test_bad_images_are_refused(linear, x):
     with pytest.raises(TypeError, match="x must have the dtype and device of the model"):
         fit_local(linear, x.float(), progress=False)
+    with pytest.raises(TypeError, match="x must have the dtype and device of the model"):
+        refine(linear.with_posterior(DiagonalEncoder(nn.Identity(), 4, 2)), x.float())
     with pytest.raises(ValueError, match="value must be finite"):
         fit_local(linear, torch.full_like(x, torch.nan), progress=False)
 

@@ -12,7 +12,7 @@ from vaelib.runs import NonFiniteLossError
 
 
 def data(count: int = 200) -> torch.Tensor:
-    torch.manual_seed(0)
+    torch.manual_seed(100)  # not that of a run: its chains would start at the very codes that the images are made of
     return LinearGaussian.random(4, 1, log_var=-1.0, seed=7).marginal.sample((count,))
 
 

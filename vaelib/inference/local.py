@@ -24,7 +24,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from vaelib.bounds import ELBO, posterior_of, sgvb_b
 from vaelib.checks import check_finite, check_positive_integer, without_validation
 from vaelib.gaussians import AffineGaussian, CholeskyGaussian, DiagonalGaussian
-from vaelib.marginal import check_estimate
+from vaelib.marginal import check_estimate, draw_codes
 from vaelib.models import VAE, LatentVariableModel
 from vaelib.progress import progress_bar
 
@@ -106,10 +106,9 @@ def fit_local(
 
     Adam ascends SGVB estimator A of the bound, with fresh draws at every step (noise that is drawn once would be fitted
     along with the image), and a learning rate that falls linearly to zero averages them out. Two devices take most of
-    the noise away, and bring no bias. Each draw is used together with its mirror image, $\mu \pm S\varepsilon$. And in
-    $\log q(z)$ only z follows $\phi_i$: the gradient at fixed z that is left out has mean zero, and without it the
-    whole gradient vanishes, draw by draw, where q is the posterior (Roeder, Wu and Duvenaud 2017,
-    https://arxiv.org/abs/1703.09194).
+    the noise away, and bring no bias. Each draw is used together with its mirror image, $\mu \pm S\varepsilon$. And
+    $\log q(z)$ depends on $\phi_i$ through z alone: the gradient at fixed z, which is left out, has mean zero, and the
+    rest vanishes draw by draw where q is the posterior (Roeder, Wu and Duvenaud 2017, https://arxiv.org/abs/1703.09194).
 
     Each image is a problem of its own: they only share the loop. The model, its gradients and what of it requires them
     stay as they are.
@@ -145,7 +144,8 @@ def fit_local(
     check_positive_integer("steps", steps)
     if not 0 < learning_rate < float("inf"):
         raise ValueError(f"learning_rate must be a positive number, but is {learning_rate!r}")
-    start = model.prior.expand((len(x),)) if start is None else posterior_of(model, x, start)
+    start = model.prior.expand((len(x),)) if start is None else start
+    draw_codes("start", start, model, x)  # raises if it is no distribution over codes for each image
     free = FreePosteriors(start, family)
     phi = list(free.parameters())
     # The gradients at a bad start are large: Adam's usual memory, of 1000 steps, would hold the later steps back.
@@ -190,6 +190,7 @@ def refine(
         TypeError: As `fit_local`, or if the model has no encoder.
         ValueError: As `fit_local`.
     """
+    check_estimate(model, x, num_samples)
     with torch.no_grad():
         start = posterior_of(model, x, None)
     family: Family = "diagonal" if isinstance(start, DiagonalGaussian) else "full"
