@@ -138,5 +138,23 @@ def test_errors_name_the_argument(call, message):
 
 
 def test_num_samples_must_be_positive(model, x):
-    with pytest.raises(ValueError, match="num_samples"):
+    with pytest.raises(ValueError, match=r"^num_samples must be"):
         score_function_elbo(model, x, 0)
+
+
+def test_defaults_go_together(model, x):
+    torch.manual_seed(3)
+    default = score_function_elbo(model, x).elbo
+    torch.manual_seed(3)
+    torch.testing.assert_close(default, score_function_elbo(model, x, 2, "leave-one-out").elbo)
+
+
+def test_each_image_has_a_gradient_of_its_own(model, x):
+    """The bound of image 0 is a function of image 0: its gradient does not change with the other images."""
+    gradients = []
+    for other in (x[1], x[2]):
+        images = torch.stack([x[0], other])
+        torch.manual_seed(3)
+        first = score_function_elbo(model, images, 2).elbo[0]
+        gradients.append(torch.autograd.grad(first, list(model.parameters()))[0])
+    torch.testing.assert_close(*gradients)

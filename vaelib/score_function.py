@@ -94,7 +94,7 @@ def control_variate_gradient(values: Tensor, scores: Tensor) -> Tensor:
 
 
 def score_function_elbo(
-    model: LatentVariableModel, x: Tensor, num_samples: int = 1, baseline: Baseline = "leave-one-out"
+    model: LatentVariableModel, x: Tensor, num_samples: int = 2, baseline: Baseline = "leave-one-out"
 ) -> ELBO:
     r"""Estimator A of the bound, with the score-function gradient for the encoder in place of the pathwise one.
 

@@ -21,7 +21,7 @@ HIDDEN_INPUT = {"hide-input", "hide-cell", "remove-input", "remove-cell"}
 HIDDEN_OUTPUT = {"hide-output", "hide-cell", "remove-output", "remove-cell"}
 
 SETUP = """\
-# On Colab: install the library of the book. Where it is installed, this cell does nothing.
+# Installs the library of the book where it is missing, on Colab say.
 import importlib.util
 
 if importlib.util.find_spec("vaelib") is None:
