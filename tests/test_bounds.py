@@ -164,11 +164,11 @@ def test_a_given_posterior_takes_the_place_of_the_encoder(model, x):
         bare = LatentVariableModel(model.decoder, data_dim=6, latent_dim=1)
         torch.manual_seed(2)
         torch.testing.assert_close(bound(bare, x, 2, q), value)
-        with pytest.raises(TypeError, match="no encoder: give the approximate posterior as q"):
+        with pytest.raises(TypeError, match="a LatentVariableModel has no encoder: give"):
             bound(bare, x, 2)
         with pytest.raises(ValueError, match=r"q must have batch_shape \(3,\)"):
             bound(bare, x, 2, q.expand((2, 3)))
-    with pytest.raises(TypeError, match="use iwae"):
+    with pytest.raises(TypeError, match="but is of type Independent: use iwae"):
         iwae_dreg(model, x, 2, Independent(Normal(torch.zeros(3, 1), torch.ones(3, 1)), 1))
 
 
@@ -178,5 +178,16 @@ def test_minibatch_estimate_is_unbiased_for_the_whole_set():
     torch.testing.assert_close(estimates.mean(), values.sum())
     with pytest.raises(ValueError, match=r"per_image must have shape \(M,\)"):
         minibatch_estimate(torch.zeros(2, 3), 12)
-    with pytest.raises(ValueError, match="dataset_size"):
+    torch.testing.assert_close(minibatch_estimate(values[:1], 12), 12 * values[0])
+    with pytest.raises(ValueError, match=r"per_image must have shape \(M,\)"):
+        minibatch_estimate(torch.zeros(0), 12)
+    with pytest.raises(ValueError, match=r"^dataset_size must be"):
         minibatch_estimate(values, 0)
+
+
+@pytest.mark.parametrize("bound", [sgvb_a, sgvb_b])
+def test_one_draw_is_the_default(model, x, bound):
+    torch.manual_seed(2)
+    default = bound(model, x).elbo
+    torch.manual_seed(2)
+    torch.testing.assert_close(default, bound(model, x, 1).elbo)

@@ -124,12 +124,12 @@ def test_elbo_objective_has_the_value_of_the_bound(model, x):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: baseline_of(torch.ones(1), "leave-one-out"), "at least 2 draws"),
+        (lambda: baseline_of(torch.ones(1), "leave-one-out"), '^baseline "leave-one-out" needs at least 2 draws'),
         (lambda: baseline_of(torch.ones(3), "median"), "baseline must be"),
         (lambda: score_function_gradient(torch.ones(3, 1), torch.ones(3, 2)), r"values must have shape \(L,\)"),
         (lambda: score_function_gradient(torch.ones(3), torch.ones(2, 2)), r"scores must have shape \(3, P\)"),
         (lambda: control_variate_gradient(torch.ones(1), torch.ones(1, 2)), "at least 2 draws"),
-        (lambda: control_variate_gradient(torch.ones(2), torch.zeros(2, 2)), "must not vanish"),
+        (lambda: control_variate_gradient(torch.ones(2), torch.zeros(2, 2)), "^scores must not vanish"),
     ],
 )
 def test_errors_name_the_argument(call, message):

@@ -135,7 +135,7 @@ def iwae_dreg(model: LatentVariableModel, x: Tensor, num_samples: int, q: Distri
     q = posterior_of(model, x, q)
     z = q.rsample((num_samples,))
     if not isinstance(q, DiagonalGaussian | AffineGaussian):
-        raise TypeError(f"q must be one of vaelib.gaussians, but is a {type(q).__name__}: use iwae")
+        raise TypeError(f"q must be one of vaelib.gaussians, but is of type {type(q).__name__}: use iwae")
     weights = model.log_joint(x, z) - q.detach().log_prob(z)  # phi enters through z alone
     share = torch.softmax(weights.detach(), dim=0)
     if z.requires_grad:
