@@ -177,4 +177,5 @@ def test_solution_over_cells(trial: Trial) -> None:
     )
     assert trial.converter.solution is None
     assert trial("```{solution-start} a\n```") == "**Solution to Exercise 3.8** stands in the closed cell below."
+    assert trial("```{solution-end}\n```\n\nAfter.") == "After."  # nothing more to announce
     assert trial.warnings == []

@@ -130,10 +130,13 @@ class Converter:
     def cell(self, source: str, line: int) -> str:
         """Plain Markdown for a whole cell, which starts at `line` of the page; what belongs to a solution is folded."""
         parts = []
+        open_before = self.solution  # then its code stands above, and an empty rest is its end
         for solution, pieces in groupby(self._pieces(source, line), key=lambda piece: piece[0]):
             text = _joined(text for _, text in pieces)
-            if solution:
-                text = folded(solution, text) if text else f"**{solution}** stands in the closed cell below."
+            if solution and text:
+                text = folded(solution, text)
+            elif solution and solution != open_before:
+                text = f"**{solution}** stands in the closed cell below."
             parts.append(text)
         return _joined(parts)
 
