@@ -171,6 +171,15 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
         yield
 
 
+def shuffled(count: int, seed: int, epoch: int, device: torch.device) -> Tensor:
+    """The numbers of the images in an epoch's order, shape (count,).
+
+    They are a function of the seed and the epoch alone, so that a checkpoint need not hold them.
+    """
+    generator = torch.Generator(device).manual_seed(1_000_003 * seed + epoch)
+    return torch.randperm(count, generator=generator, device=device)
+
+
 @contextmanager
 def held_interrupt(hold: bool) -> Iterator[Callable[[], bool]]:
     """Make Ctrl-C wait: the function that this yields says whether it has been pressed.

@@ -22,7 +22,16 @@ from vaelib.checks import check_finite, check_floating, check_positive_integer, 
 from vaelib.devices import default_device
 from vaelib.models import LatentVariableModel
 from vaelib.progress import progress_bar
-from vaelib.runs import NonFiniteLossError, Objective, Run, TrainingInterrupted, held_interrupt, means_of, seeded
+from vaelib.runs import (
+    NonFiniteLossError,
+    Objective,
+    Run,
+    TrainingInterrupted,
+    held_interrupt,
+    means_of,
+    seeded,
+    shuffled,
+)
 
 __all__ = ["NonFiniteLossError", "Objective", "TrainingInterrupted", "evaluate", "fit"]
 
@@ -104,7 +113,7 @@ def fit(
         bar = progress_bar(epochs, unit="epoch", initial=run.epoch, show=progress)
         saved = time.monotonic()
         while run.epoch < epochs:
-            order = _order(len(train), seed, run.epoch, device)
+            order = shuffled(len(train), seed, run.epoch, device)
             for rows in order.split(batch_size)[run.steps_done :]:
                 run.step(train[rows])
                 if last is not None and (interrupted() or time.monotonic() - saved > checkpoint_seconds):
@@ -147,12 +156,6 @@ def evaluate(
     x = _to_device("x", x, model, device)
     with seeded(seed, device), without_validation():
         return means_of(model, x, objective, batch_size)
-
-
-def _order(count: int, seed: int, epoch: int, device: torch.device) -> Tensor:
-    """The order of the images in an epoch: a function of the seed and the epoch alone, so that it need not be saved."""
-    generator = torch.Generator(device).manual_seed(1_000_003 * seed + epoch)
-    return torch.randperm(count, generator=generator, device=device)
 
 
 def _make_optimiser(name: str, model: nn.Module, learning_rate: float, weight_decay: float) -> Optimizer:

@@ -9,18 +9,22 @@ and appendix E, compare AEVB with it).
 from __future__ import annotations
 
 import math
+import time
+from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
 from torch import Tensor
 from torch.optim import Adagrad
 
+from vaelib import checkpoints
 from vaelib.checks import check_positive_integer, without_validation
 from vaelib.hmc import evaluate, transition
 from vaelib.marginal import check_estimate
 from vaelib.models import LatentVariableModel
 from vaelib.progress import progress_bar
-from vaelib.runs import NonFiniteLossError, seeded
+from vaelib.runs import NonFiniteLossError, TrainingInterrupted, held_interrupt, seeded, shuffled
 
 
 class MonteCarloEM:
@@ -52,6 +56,7 @@ class MonteCarloEM:
         codes: Where the chains are, shape (N, K).
         step_size: The leapfrog step size.
         epoch: Epochs finished.
+        rows: What `run` returns, a dict for each finished epoch.
         optimiser: Adagrad, with its state.
 
     Raises:
@@ -95,15 +100,30 @@ class MonteCarloEM:
         self.optimiser = Adagrad(model.decoder.parameters(), lr=learning_rate, weight_decay=weight_decay)
         self.step_size = 0.1
         self.epoch = 0
+        self.rows: list[dict[str, float]] = []
+        self._sums: list[
+            tuple[float, float]
+        ] = []  # of log p(x, z) and acceptance, for each step of the epoch under way
         with seeded(seed, x.device):
             self.codes = model.prior.sample((len(x),))
 
-    def run(self, epochs: int, *, progress: bool = True) -> pd.DataFrame:
-        """Go on for some epochs. Two calls are the same as one with the sum of their epochs.
+    def run(
+        self,
+        epochs: int,
+        *,
+        progress: bool = True,
+        checkpoint: Path | str | None = None,
+        checkpoint_seconds: float = 30.0,
+    ) -> pd.DataFrame:
+        """Go on until this many epochs are finished in all.
 
         Args:
-            epochs: Passes over the images.
+            epochs: Passes over the images, those of earlier calls included.
             progress: Whether to show a progress bar.
+            checkpoint: A folder for `last.pt`, the whole state of the run. If it holds one with the same settings, that
+                run is continued in place of this one: on the same machine, bit for bit as if it had never stopped.
+                Ctrl-C then saves before it stops.
+            checkpoint_seconds: `last.pt` is written after each epoch, and within one when this long has passed.
 
         Returns:
             One row an epoch: `epoch`; `train_log_joint`, the mean of log p(x, z) over its images at the codes drawn, in
@@ -112,33 +132,50 @@ class MonteCarloEM:
 
         Raises:
             NonFiniteLossError: If log p(x, z) stops being finite.
+            CheckpointError: If the folder holds the state of another run, or a damaged one.
+            TrainingInterrupted: After Ctrl-C, with `checkpoint`: the same calls go on from there.
             ValueError: If `epochs` is not a positive integer.
         """
         check_positive_integer("epochs", epochs)
-        rows = []
-        with without_validation(), progress_bar(epochs, unit="epoch", show=progress) as bar:
-            for _ in range(epochs):
-                rows.append(self._run_epoch())
+        last = None if checkpoint is None else Path(checkpoint) / "last.pt"
+        if last is not None and last.exists():
+            self._restore(last)
+        saved = time.monotonic()
+        with without_validation(), held_interrupt(last is not None) as interrupted:
+            bar = progress_bar(epochs, unit="epoch", initial=self.epoch, show=progress)
+            while self.epoch < epochs:
+                order = shuffled(len(self.x), self.seed, self.epoch, self.x.device)
+                for rows in order.split(self.batch_size)[len(self._sums) :]:
+                    self._step(rows)
+                    if last is not None and (interrupted() or time.monotonic() - saved > checkpoint_seconds):
+                        self._save(last)
+                        saved = time.monotonic()
+                        if interrupted():
+                            bar.close()
+                            raise TrainingInterrupted(f"{last} holds the run, and the same calls go on with it")
+                self._finish_epoch()
+                if last is not None:
+                    self._save(last)
+                    saved = time.monotonic()
                 bar.update()
-                bar.set_postfix(log_joint=f"{rows[-1]['train_log_joint']:.2f}")
-        return pd.DataFrame(rows)
+                bar.set_postfix(log_joint=f"{self.rows[-1]['train_log_joint']:.2f}")
+            bar.close()
+        return pd.DataFrame(self.rows)
 
-    def _run_epoch(self) -> dict[str, float]:
-        log_joint_sum = acceptance_sum = 0.0
-        # A seed for each epoch: what an epoch does depends on the state before it, and on no generator's.
-        with seeded(1_000_003 * self.seed + self.epoch + 1, self.x.device):
-            for rows in torch.randperm(len(self.x), device=self.x.device).split(self.batch_size):
-                log_joint, acceptance = self._e_step(rows)
-                self._m_step(rows)
-                log_joint_sum += log_joint
-                acceptance_sum += acceptance
+    def _step(self, rows: Tensor) -> None:
+        # A seed for each step: what a step does depends on the state before it, and on no generator's.
+        number = (1_000_003 * self.seed + self.epoch) * 1_000_003 + len(self._sums) + 1
+        with seeded(number % 2**63, self.x.device):
+            self._sums.append(self._e_step(rows))
+            self._m_step(rows)
+
+    def _finish_epoch(self) -> None:
+        log_joint, acceptance = (sum(values) / len(self.x) for values in zip(*self._sums, strict=True))
         self.epoch += 1
-        return {
-            "epoch": self.epoch,
-            "train_log_joint": log_joint_sum / len(self.x),
-            "acceptance": acceptance_sum / len(self.x),
-            "step_size": self.step_size,
-        }
+        self._sums = []
+        self.rows.append(
+            {"epoch": self.epoch, "train_log_joint": log_joint, "acceptance": acceptance, "step_size": self.step_size}
+        )
 
     def _e_step(self, rows: Tensor) -> tuple[float, float]:
         """One HMC iteration of these images' chains; the sums of log p(x, z) and of the acceptance probabilities."""
@@ -165,3 +202,37 @@ class MonteCarloEM:
             self.optimiser.zero_grad()
             (-self.model.log_joint(self.x[rows], self.codes[rows]).mean()).backward()
             self.optimiser.step()
+
+    @property
+    def _settings(self) -> dict[str, Any]:
+        (group,) = self.optimiser.param_groups
+        return {
+            "batch_size": self.batch_size, "num_leapfrog": self.num_leapfrog, "weight_updates": self.weight_updates,
+            "target_acceptance": self.target_acceptance, "learning_rate": group["lr"],
+            "weight_decay": group["weight_decay"], "seed": self.seed, "images": len(self.x),
+            "device": self.x.device.type,
+        }  # fmt: skip
+
+    def _save(self, path: Path) -> None:
+        state = {
+            "settings": self._settings,
+            "decoder": self.model.decoder.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "codes": self.codes,
+            "step_size": self.step_size,
+            "epoch": self.epoch,
+            "rows": self.rows,
+            "sums": self._sums,
+        }
+        checkpoints.save(path, state)
+
+    def _restore(self, path: Path) -> None:
+        state = checkpoints.load(path)
+        checkpoints.check_same_run(path, state.get("settings", {}), self._settings)
+        self.model.decoder.load_state_dict(state["decoder"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.codes = state["codes"].to(self.x.device)
+        self.step_size = state["step_size"]
+        self.epoch = state["epoch"]
+        self.rows = state["rows"]
+        self._sums = state["sums"]
