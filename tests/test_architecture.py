@@ -17,7 +17,18 @@ import pytest
 import vaelib
 
 FLOORS = [
-    {"checks", "devices", "progress", "gaussians", "likelihoods", "networks", "_download", "data", "checkpoints"},
+    {
+        "checks",
+        "devices",
+        "progress",
+        "gaussians",
+        "likelihoods",
+        "networks",
+        "_download",
+        "data",
+        "checkpoints",
+        "optimisers",
+    },
     {"encoders", "decoders"},
     {"models", "autoencoder", "linear_gaussian", "hmc"},
     {"bounds", "score_function", "marginal", "annealing"},

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.optim import Adagrad, Adam
 
 from vaelib.bounds import sgvb_b
 from vaelib.devices import default_device
@@ -143,6 +144,87 @@ def test_schedules_differ_and_one_cycle_ends_near_zero(x):
     assert steps["one-cycle"][-1] < 0.001
 
 
+def manually(x: Tensor, steps: int, make_optimiser, max_grad_norm: float | None = None) -> Tensor:
+    """What `fit` should do to a `Point` on one minibatch of all images, written out: where it ends."""
+    model = Point()
+    optimiser = make_optimiser(model.parameters())
+    for _ in range(steps):
+        optimiser.zero_grad()
+        (-closeness(model, x).value.mean()).backward()
+        if max_grad_norm is not None:
+            model.w.grad *= min(1.0, max_grad_norm / model.w.grad.norm().item())
+        optimiser.step()
+    return model.w.detach()
+
+
+@pytest.mark.parametrize("weight_decay", [0.0, 0.5])
+@pytest.mark.parametrize(("name", "kind"), [("adam", Adam), ("adagrad", Adagrad)])
+def test_the_optimisers_are_torchs_with_these_settings(name, kind, weight_decay):
+    x = torch.tensor([[1.0, -2.0], [3.0, 4.0]])
+    model = Point()
+    settings = {"optimiser": name, "schedule": "constant", "learning_rate": 0.1, "weight_decay": weight_decay}
+    fit(model, x, epochs=7, objective=closeness, progress=False, device="cpu", **settings)
+    expected = manually(x, 7, lambda parameters: kind(parameters, lr=0.1, weight_decay=weight_decay))
+    torch.testing.assert_close(model.w.detach(), expected)
+
+
+@pytest.mark.parametrize("norm", [0.01, 1.0, 1e3])
+def test_long_gradients_are_shortened_to_the_norm_and_short_ones_left(norm):
+    x = torch.tensor([[1.0, -2.0], [3.0, 4.0]])
+    model = Point()
+    settings = {"optimiser": "adagrad", "schedule": "constant", "learning_rate": 0.1, "max_grad_norm": norm}
+    fit(model, x, epochs=7, objective=closeness, progress=False, device="cpu", **settings)
+    # Adagrad's first step does not depend on the gradient's length, but the later ones depend on the first lengths.
+    expected = manually(x, 7, lambda parameters: Adagrad(parameters, lr=0.1), norm)
+    torch.testing.assert_close(model.w.detach(), expected, rtol=1e-5, atol=1e-7)
+    unclipped = manually(x, 7, lambda parameters: Adagrad(parameters, lr=0.1))
+    assert torch.allclose(expected, unclipped, rtol=1e-4) == (norm == 1e3)
+
+
+def test_one_cycle_cycles_adams_momentum_too():
+    seen = []
+
+    class Watched(Adam):
+        def step(self, closure=None):
+            seen.append(self.param_groups[0]["betas"][0])
+            return super().step(closure)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("vaelib.optimisers.Adam", Watched)
+        x = torch.randn(4, 2)
+        fit(Point(), x, epochs=20, objective=closeness, progress=False, device="cpu")
+    assert max(seen) == pytest.approx(0.95)
+    assert min(seen) == pytest.approx(0.85, abs=0.005)
+
+
+def test_another_seed_is_another_order():
+    seen: list[Tensor] = []
+
+    def watch(model: Point, x: Tensor) -> Quadratic:
+        seen.append(x[:, 0])
+        return closeness(model, x)
+
+    x = torch.arange(20.0).repeat(2, 1).T.contiguous()
+    for seed in (0, 1):
+        fit(Point(), x, epochs=1, seed=seed, objective=watch, progress=False, device="cpu")
+    assert not torch.equal(*seen)
+
+
+def test_modules_train_in_training_mode_and_are_evaluated_in_the_other(x):
+    modes = []
+
+    def watch(model: VAE, batch: Tensor):
+        modes.append((torch.is_grad_enabled(), model.training))
+        return sgvb_b(model, batch)
+
+    model = make_vae().eval()
+    fit(model, x, x, epochs=2, objective=watch, progress=False, device="cpu")
+    assert set(modes) == {(True, True), (False, False)}
+    assert model.training
+    evaluate(model.eval(), x)
+    assert not model.training
+
+
 def test_evaluate_changes_nothing_and_agrees_with_the_objective(x):
     model = make_vae()
     means = evaluate(model, x, seed=3, batch_size=7)
@@ -196,9 +278,18 @@ def test_errors_name_the_argument(x, changes, message):
         (torch.full((50, 6), 0.5), ValueError, "binarise"),
     ],
 )
-def test_images_are_checked_before_the_first_step(bad, error, message):
+def test_images_are_checked_before_the_first_step(x, bad, error, message):
     with pytest.raises(error, match=message):
         fit(make_vae(), bad, epochs=1, progress=False)
+    model = make_vae()
+    with pytest.raises(error, match=message.replace("train", "test")):
+        fit(model, x, bad, epochs=1, progress=False)
+    assert_unchanged(model)
+
+
+def assert_unchanged(model: VAE) -> None:
+    for parameter, fresh in zip(model.parameters(), make_vae().parameters(), strict=True):
+        assert torch.equal(parameter, fresh)
 
 
 def test_default_device_is_where_the_model_ends_up(x):

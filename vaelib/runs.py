@@ -17,6 +17,8 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from vaelib import checkpoints
+from vaelib.checks import check_finite, check_floating
+from vaelib.models import LatentVariableModel
 
 Objective = Callable[[Any, Tensor], Any]
 
@@ -169,6 +171,22 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
     with torch.random.fork_rng(devices=devices, device_type=device.type if devices else "cuda"):
         torch.manual_seed(seed)
         yield
+
+
+def images_for(model: nn.Module, name: str, x: Tensor, device: torch.device) -> Tensor:
+    """Images x, shape (N, D), on the device and in the model's dtype, checked once instead of at every step.
+
+    Raises:
+        TypeError: If x, which the message calls by its `name`, is not floating point.
+        ValueError: If x has another shape, is not finite, or cannot be scored by the model's likelihood.
+    """
+    check_floating(name, x)
+    if x.dim() != 2 or len(x) == 0:
+        raise ValueError(f"{name} must hold images in rows, shape (N, D), but has shape {tuple(x.shape)}")
+    check_finite(name, x)
+    if isinstance(model, LatentVariableModel):
+        model.check_data(x)
+    return x.to(device=device, dtype=next(model.parameters()).dtype)
 
 
 def shuffled(count: int, seed: int, epoch: int, device: torch.device) -> Tensor:

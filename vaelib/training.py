@@ -9,18 +9,15 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Literal
 
 import pandas as pd
 import torch
 from torch import Tensor, nn
-from torch.optim import Adagrad, Adam, Optimizer
-from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
 
 from vaelib.bounds import sgvb_b
-from vaelib.checks import check_finite, check_floating, check_positive_integer, without_validation
+from vaelib.checks import check_positive_integer, without_validation
 from vaelib.devices import default_device
-from vaelib.models import LatentVariableModel
+from vaelib.optimisers import OptimiserName, ScheduleName, make_optimiser, make_scheduler
 from vaelib.progress import progress_bar
 from vaelib.runs import (
     NonFiniteLossError,
@@ -28,6 +25,7 @@ from vaelib.runs import (
     Run,
     TrainingInterrupted,
     held_interrupt,
+    images_for,
     means_of,
     seeded,
     shuffled,
@@ -44,9 +42,9 @@ def fit(
     epochs: int,
     objective: Objective = sgvb_b,
     batch_size: int = 128,
-    optimiser: Literal["adam", "adagrad"] = "adam",
+    optimiser: OptimiserName = "adam",
     learning_rate: float = 1e-3,
-    schedule: Literal["one-cycle", "constant"] = "one-cycle",
+    schedule: ScheduleName = "one-cycle",
     weight_decay: float = 0.0,
     max_grad_norm: float | None = None,
     seed: int = 0,
@@ -94,11 +92,11 @@ def fit(
     check_positive_integer("batch_size", batch_size)
     device = torch.device(device) if device is not None else default_device()
     model.to(device).train()
-    train = _to_device("train", train, model, device)
-    test = None if test is None else _to_device("test", test, model, device)
+    train = images_for(model, "train", train, device)
+    test = None if test is None else images_for(model, "test", test, device)
     steps = -(-len(train) // batch_size)
-    stepper = _make_optimiser(optimiser, model, learning_rate, weight_decay)
-    scheduler = _make_scheduler(schedule, stepper, learning_rate, epochs * steps)
+    stepper = make_optimiser(optimiser, model.parameters(), learning_rate, weight_decay)
+    scheduler = make_scheduler(schedule, stepper, learning_rate, epochs * steps)
     run = Run(model, stepper, scheduler, objective, max_grad_norm)
 
     last = None if checkpoint is None else Path(checkpoint) / "last.pt"
@@ -153,34 +151,6 @@ def evaluate(
     """
     check_positive_integer("batch_size", batch_size)
     device = next(model.parameters()).device
-    x = _to_device("x", x, model, device)
+    x = images_for(model, "x", x, device)
     with seeded(seed, device), without_validation():
         return means_of(model, x, objective, batch_size)
-
-
-def _make_optimiser(name: str, model: nn.Module, learning_rate: float, weight_decay: float) -> Optimizer:
-    if name == "adam":
-        return Adam(model.parameters(), lr=learning_rate, weight_decay=weight_decay, fused=True)
-    if name == "adagrad":
-        return Adagrad(model.parameters(), lr=learning_rate, weight_decay=weight_decay)
-    raise ValueError(f'optimiser must be "adam" or "adagrad", but is {name!r}')
-
-
-def _make_scheduler(name: str, optimiser: Optimizer, learning_rate: float, steps: int) -> LRScheduler:
-    if name == "one-cycle":
-        cycles_momentum = isinstance(optimiser, Adam)
-        return OneCycleLR(optimiser, max_lr=learning_rate, total_steps=steps, cycle_momentum=cycles_momentum)
-    if name == "constant":
-        return LambdaLR(optimiser, lambda step: 1.0)
-    raise ValueError(f'schedule must be "one-cycle" or "constant", but is {name!r}')
-
-
-def _to_device(name: str, x: Tensor, model: nn.Module, device: torch.device) -> Tensor:
-    """The images on the device and in the model's dtype, checked once instead of at every step."""
-    check_floating(name, x)
-    if x.dim() != 2 or len(x) == 0:
-        raise ValueError(f"{name} must hold images in rows, shape (N, D), but has shape {tuple(x.shape)}")
-    check_finite(name, x)
-    if isinstance(model, LatentVariableModel):
-        model.check_data(x)
-    return x.to(device=device, dtype=next(model.parameters()).dtype)
