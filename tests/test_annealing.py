@@ -47,6 +47,13 @@ def test_linear_temperatures():
     torch.testing.assert_close(inverse_temperatures(4, "linear"), torch.tensor([0.0, 0.25, 0.5, 0.75, 1.0]))
 
 
+def test_temperatures_are_float64_whatever_the_default():
+    """In float32 the short steps at the ends would be the differences of numbers that hardly differ."""
+    torch.set_default_dtype(torch.float32)
+    for schedule in ("linear", "sigmoid"):
+        assert inverse_temperatures(1000, schedule).dtype == torch.float64
+
+
 def test_sigmoid_temperatures_are_short_at_both_ends():
     betas = inverse_temperatures(40)
     assert betas.dtype == torch.float64

@@ -16,6 +16,7 @@ from vaelib import checkpoints
 from vaelib.bounds import sgvb_b
 from vaelib.checkpoints import CheckpointError
 from vaelib.models import VAE
+from vaelib.progress import progress_bar
 from vaelib.training import NonFiniteLossError, TrainingInterrupted, fit
 
 SETTINGS = {"epochs": 6, "batch_size": 8, "learning_rate": 0.01, "progress": False, "device": "cpu"}
@@ -74,6 +75,25 @@ def test_checkpoints_do_not_change_the_run(tmp_path):
     assert fit(saved, x, checkpoint=tmp_path, checkpoint_seconds=0, **SETTINGS).equals(history)
     assert_same_weights(plain, saved)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["best.pt", "last.pt"]
+
+
+def test_a_folder_that_is_not_there_is_made(tmp_path):
+    model, x = make()
+    fit(model, x, checkpoint=tmp_path / "runs" / "first", **SETTINGS)
+    assert (tmp_path / "runs" / "first" / "last.pt").exists()
+
+
+def test_the_bar_of_a_resumed_run_starts_where_it_stopped(tmp_path, monkeypatch):
+    starts = []
+    monkeypatch.setattr(
+        "vaelib.training.progress_bar",
+        lambda total, **options: starts.append(options["initial"]) or progress_bar(total, **options),
+    )
+    model, x = make()
+    with pytest.raises(Stop):
+        fit(model, x, objective=crashes_at(20), checkpoint=tmp_path, **SETTINGS)  # eight steps an epoch
+    fit(model, x, checkpoint=tmp_path, **SETTINGS)
+    assert starts == [0, 2]
 
 
 def test_a_finished_run_is_returned_as_it_is(tmp_path):

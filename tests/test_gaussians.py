@@ -567,11 +567,12 @@ def test_float32_keeps_its_digits_in_any_units() -> None:
     assert ((q.log_prob(z) - double(q).log_prob(z.double())).abs() <= 4 * EPS32 * 10 * 30).all()
 
 
-def test_units_of_rows_do_not_choose_the_pivots() -> None:
+@pytest.mark.parametrize("unit", [1.0, 1e-20])
+def test_units_of_rows_do_not_choose_the_pivots(unit: float) -> None:
     """1e-17 a + b = 1, a + b = 2: starting with the first equation, as its units are large, gives a = 0."""
-    scale = torch.tensor([[1e3, 1e20], [1.0, 1.0]])
-    log_prob = AffineGaussian(torch.zeros(2), scale).log_prob(torch.tensor([1e20, 2.0]))
-    assert log_prob.item() == pytest.approx(-(1 + 1) / 2 - math.log(2 * math.pi) - math.log(1e20))
+    scale = unit * torch.tensor([[1e3, 1e20], [1.0, 1.0]])
+    log_prob = AffineGaussian(torch.zeros(2), scale).log_prob(unit * torch.tensor([1e20, 2.0]))
+    assert log_prob.item() == pytest.approx(-(1 + 1) / 2 - math.log(2 * math.pi) - math.log(1e20) - 2 * math.log(unit))
 
 
 # Properties

@@ -1,5 +1,6 @@
 """Estimates of log p(x) against the linear-Gaussian model, where it is known, and against quadrature."""
 
+import inspect
 import math
 
 import numpy as np
@@ -305,6 +306,11 @@ def test_reciprocal_estimate_at_the_setting_of_the_paper():
     assert precise.effective_sample_size.median() > 75
 
 
+def test_defaults_are_those_of_the_paper():
+    defaults = inspect.signature(reciprocal_importance_sampling).parameters
+    assert (defaults["num_samples"].default, defaults["num_leapfrog"].default) == (50, 4)
+
+
 def test_reciprocal_estimate_starts_where_it_is_told(monkeypatch, model, x):
     starts = []
     original = vaelib.marginal.hmc
@@ -321,13 +327,12 @@ def test_reciprocal_estimate_starts_where_it_is_told(monkeypatch, model, x):
 
 def test_chains_that_stand_still_are_refused(monkeypatch, model, x):
     codes = torch.randn(30, 3, 2)
-    codes[1:10, 1] = codes[0, 1]
-    codes[9, 1] += 1  # one move is not enough for two dimensions
+    codes[1:10, 1] = codes[0, 1] + 1  # one move is not enough for two dimensions
     chain = HMCResult(codes, torch.zeros(30, 3), torch.ones(3), torch.ones(3))
     monkeypatch.setattr(vaelib.marginal, "hmc", lambda *args, **options: chain)
     with pytest.raises(ValueError, match=r"chains of 1 of 3 images moved less than 2 times in 10 iterations"):
         reciprocal_importance_sampling(model, x, 10)
-    codes[8, 1] += 2
+    codes[8, 1] += torch.tensor([2.0, -1.0])
     assert torch.isfinite(reciprocal_importance_sampling(model, x, 10).log_marginal).all()
 
 
