@@ -15,9 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import kstest
 from torch import Tensor
-from torch.autograd import gradcheck
+from torch.autograd import gradcheck, gradgradcheck
 from torch.distributions import Distribution, MultivariateNormal, kl_divergence
 
+from vaelib.checks import without_validation
 from vaelib.gaussians import AffineGaussian, CholeskyGaussian, DiagonalGaussian, StandardNormal
 
 KINDS = ("diagonal", "standard", "affine", "cholesky")
@@ -212,6 +213,31 @@ def test_gradients_of_divergence(kind_q: str, kind_p: str) -> None:
 def test_gradients_of_divergence_from_the_prior(kind: str) -> None:
     assert gradcheck(lambda loc, free: kl_divergence(LEAF[kind](loc, free), StandardNormal(3)), leaves(kind))
     assert gradcheck(lambda loc, free: kl_divergence(StandardNormal(3), LEAF[kind](loc, free)), leaves(kind))
+    assert gradgradcheck(lambda loc, free: kl_divergence(LEAF[kind](loc, free), StandardNormal(3)), leaves(kind))
+
+
+@pytest.mark.parametrize("kind", ["affine", "cholesky"])
+def test_gradients_of_divergence_from_the_prior_under_vmap(kind: str) -> None:
+    """As an ensemble takes them: one call for a stack, where each member alone must give the same."""
+    loc, free = (leaf.detach().expand(4, *leaf.shape) * torch.rand(4, *[1] * leaf.dim()) for leaf in leaves(kind))
+
+    def kl(loc: Tensor, free: Tensor) -> Tensor:
+        return kl_divergence(LEAF[kind](loc, free), StandardNormal(3)).sum()
+
+    with without_validation():  # a check looks at values, which a stack does not show
+        stacked = torch.func.vmap(torch.func.grad(kl, argnums=(0, 1)))(loc, free)
+    for n in range(4):
+        alone = torch.func.grad(kl, argnums=(0, 1))(loc[n], free[n])
+        for one, other in zip(stacked, alone, strict=True):
+            torch.testing.assert_close(one[n], other)
+
+
+@pytest.mark.parametrize("kind", ["affine", "cholesky"])
+def test_divergence_from_a_batch_of_priors(kind: str) -> None:
+    q, p = make(kind, 3, (2, 1)), StandardNormal(3, batch_shape=(4,))
+    found = kl_divergence(q, p)
+    assert found.shape == (2, 4)
+    torch.testing.assert_close(found, kl_divergence(q, StandardNormal(3)).expand(2, 4))
 
 
 # Draws

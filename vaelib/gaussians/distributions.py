@@ -1,17 +1,4 @@
-r"""Gaussian distributions over a K-vector, and every Kullback-Leibler divergence between them.
-
-Each of them is the law of $z = \mu + S\varepsilon$ with $\varepsilon \sim \mathcal{N}(0, I)$ (Kingma and Welling
-2014, section 2.4), and they differ in what is known about the matrix $S$:
-
-- `DiagonalGaussian`: $S$ is diagonal, given by its log-variances;
-- `AffineGaussian`: $S$ is any square matrix;
-- `CholeskyGaussian`: $S$ is lower triangular;
-- `StandardNormal`: $S = I$ and $\mu = 0$, the prior.
-
-The covariance is $\Sigma = S S^\top$, but nothing here forms it unless it is asked for: its condition number is the
-square of that of $S$, so a float32 Cholesky factorisation of $S S^\top$ fails where $S$ itself is still harmless.
-All densities, entropies and divergences are in nats, one value for each element of the batch.
-"""
+"""The Gaussians themselves: how each is drawn from, and its density."""
 
 from __future__ import annotations
 
@@ -21,7 +8,7 @@ from typing import Any, ClassVar, Self
 
 import torch
 from torch import Size, Tensor
-from torch.distributions import Distribution, constraints, register_kl
+from torch.distributions import Distribution, constraints
 from torch.distributions.constraints import Constraint
 
 from vaelib.checks import check_finite, check_floating, check_last_dim, check_like, check_positive_integer
@@ -29,7 +16,7 @@ from vaelib.checks import check_finite, check_floating, check_last_dim, check_li
 LOG_2PI = math.log(2 * math.pi)
 
 
-class _Gaussian(Distribution):
+class Gaussian(Distribution):
     """What the Gaussians share: each subclass supplies the four operations on its matrix S."""
 
     arg_constraints: ClassVar[dict[str, Constraint]] = {}
@@ -100,6 +87,9 @@ class _Gaussian(Distribution):
         Args:
             value: Points z, shape broadcastable with `batch_shape + (K,)`.
 
+        Returns:
+            One value for each point, shape (...) of the broadcast without K.
+
         Raises:
             TypeError: If `value` is no floating-point tensor, or not of the dtype and device of `loc`.
             ValueError: If `value` has another shape or is not finite, or if S is singular: there is no density then.
@@ -119,7 +109,7 @@ class _Gaussian(Distribution):
         return 0.5 * self.event_shape[0] * (1 + LOG_2PI) + self._log_abs_det()
 
 
-class DiagonalGaussian(_Gaussian):
+class DiagonalGaussian(Gaussian):
     r"""$\mathcal{N}(\mu, \mathrm{diag}(e^{\ell}))$, with $\ell$ the log-variances: the usual posterior of a VAE.
 
     Args:
@@ -209,7 +199,7 @@ class StandardNormal(DiagonalGaussian):
         return new
 
 
-class AffineGaussian(_Gaussian):
+class AffineGaussian(Gaussian):
     r"""The law of $z = \mu + S\varepsilon$ for any square matrix $S$ (exercise Q3.1 of the sources).
 
     A singular $S$ can be sampled: its draws stay in the plane $\mu + \mathrm{range}(S)$. It has no density, so
@@ -261,18 +251,25 @@ class AffineGaussian(_Gaussian):
         return self._scale / largest, largest
 
     @torch.no_grad()
-    def _check_invertible(self) -> None:
-        # Multiplying the entry S_ij by 1 + d multiplies det S by 1 + d G_ij, where G = S * S^-T elementwise is the
-        # relative gain array, which no scaling of rows or columns changes. Within one row the d G_ij add up: relative
-        # changes of size d there can make S singular if and only if d times the row's sum of |G_ij| reaches 1. The same
-        # holds for columns. For a condition number c no such sum exceeds (c + 1/c) / 2 (Nett and Manousiouthakis 1987).
-        rows, _ = self._equilibrated()
-        inverse, info = torch.linalg.inv_ex(rows)
-        gains = (rows * inverse.mT).abs()
-        largest = torch.maximum(gains.sum(-1).amax(-1), gains.sum(-2).amax(-1))
-        # What would be singular in exact arithmetic comes out within a few roundings of it; 8 leave a margin.
-        resolved = largest * (8 * torch.finfo(rows.dtype).eps) < 1  # false for a NaN
-        _refuse_singular("scale", (info > 0) | ~resolved)
+    def _log_det_and_inverse(self) -> tuple[Tensor, Tensor]:
+        """log |det S| and S^-1 from one factorisation, outside the graph; a singular S is refused."""
+        rows, largest = self._equilibrated()
+        factors, pivots, info = torch.linalg.lu_factor_ex(rows)
+        identity = torch.eye(rows.shape[-1], dtype=rows.dtype, device=rows.device).expand_as(rows)
+        inverse = torch.linalg.lu_solve(factors, pivots, identity)
+        if self._validate_args:
+            # Multiplying the entry S_ij by 1 + d multiplies det S by 1 + d G_ij, where G = S * S^-T elementwise is the
+            # relative gain array, which no scaling of rows or columns changes. Within one row the d G_ij add up:
+            # relative changes of size d there can make S singular if and only if d times the row's sum of |G_ij|
+            # reaches 1. The same holds for columns. For a condition number c no such sum exceeds (c + 1/c) / 2 (Nett
+            # and Manousiouthakis 1987).
+            gains = (rows * inverse.mT).abs()
+            most = torch.maximum(gains.sum(-1).amax(-1), gains.sum(-2).amax(-1))
+            # What would be singular in exact arithmetic comes out within a few roundings of it; 8 leave a margin.
+            resolved = most * (8 * torch.finfo(rows.dtype).eps) < 1  # false for a NaN
+            _refuse_singular("scale", (info > 0) | ~resolved)
+        log_det = factors.diagonal(dim1=-2, dim2=-1).abs().log().sum(-1) + largest.log().sum((-2, -1))
+        return log_det, inverse / largest.mT
 
     def _solve(self, columns: Tensor) -> Tensor:
         rows, largest = self._equilibrated()
@@ -282,7 +279,7 @@ class AffineGaussian(_Gaussian):
 
     def _log_abs_det(self) -> Tensor:
         if self._validate_args:
-            self._check_invertible()
+            self._log_det_and_inverse()  # refuses a singular S
         rows, largest = self._equilibrated()
         return torch.linalg.slogdet(rows).logabsdet + largest.log().sum((-2, -1))
 
@@ -319,15 +316,20 @@ class CholeskyGaussian(AffineGaussian):
         """L, shape (..., K, K)."""
         return self._scale
 
-    def _check_invertible(self) -> None:
-        _refuse_singular("scale_tril", (self._scale.diagonal(dim1=-2, dim2=-1) == 0).any(-1))
+    @torch.no_grad()
+    def _log_det_and_inverse(self) -> tuple[Tensor, Tensor]:
+        """log |det L|, and of L^-1 the diagonal alone, shape (..., K): the other needs no more of it."""
+        diagonal = self._scale.diagonal(dim1=-2, dim2=-1)
+        if self._validate_args:
+            _refuse_singular("scale_tril", (diagonal == 0).any(-1))
+        return diagonal.abs().log().sum(-1), diagonal.reciprocal()
 
     def _solve(self, columns: Tensor) -> Tensor:
         return torch.linalg.solve_triangular(self._scale, columns, upper=False)
 
     def _log_abs_det(self) -> Tensor:
         if self._validate_args:
-            self._check_invertible()
+            self._log_det_and_inverse()  # refuses a singular L
         return self._scale.diagonal(dim1=-2, dim2=-1).abs().log().sum(-1)
 
 
@@ -355,18 +357,6 @@ def _broadcast_matrix(loc: Tensor, name: str, matrix: Tensor) -> tuple[Tensor, T
     return loc.expand(*batch, dim), matrix.expand(*batch, dim, dim)
 
 
-def _check_comparable(q: _Gaussian, p: _Gaussian) -> None:
-    if q.event_shape != p.event_shape:
-        raise ValueError(f"q and p must have the same K, but q has {q.event_shape[0]} and p has {p.event_shape[0]}")
-    check_like("p", p.loc, "q", q.loc)
-    try:
-        torch.broadcast_shapes(q.batch_shape, p.batch_shape)
-    except RuntimeError as error:
-        raise ValueError(
-            f"the batch shapes of q {tuple(q.batch_shape)} and p {tuple(p.batch_shape)} must broadcast"
-        ) from error
-
-
 def _refuse_singular(name: str, singular: Tensor) -> None:
     if singular.any():
         raise ValueError(
@@ -374,32 +364,3 @@ def _refuse_singular(name: str, singular: Tensor) -> None:
             "density and its divergence from any Gaussian with one is infinite: it can be sampled, nothing else. "
             "Start encoders near the identity, never at zero"
         )
-
-
-# A `StandardNormal` is a `DiagonalGaussian` as well, and needs no formula of its own: multiplying by exp(0) is exact.
-
-
-def _kl_diagonal(q: DiagonalGaussian, p: DiagonalGaussian) -> Tensor:
-    _check_comparable(q, p)
-    log_ratio = q.log_var - p.log_var
-    distance = ((q.loc - p.loc) * torch.exp(-0.5 * p.log_var)).square()
-    # expm1 keeps the digits that exp(log_ratio) - 1 would lose where the variances are nearly equal.
-    return 0.5 * (distance + torch.expm1(log_ratio) - log_ratio).sum(-1)
-
-
-def _kl_affine(q: _Gaussian, p: _Gaussian) -> Tensor:
-    _check_comparable(q, p)
-    # In p's white coordinates p is N(0, I), and q has S_p^-1 S_q and S_p^-1 (mu_q - mu_p) for S and mu:
-    # KL = (|S|^2 + |mu|^2 - K) / 2 - log|det S|.
-    log_det_ratio = q._log_abs_det() - p._log_abs_det()
-    white_scale = p._solve(q.scale)
-    white_loc = p._solve((q.loc - p.loc).unsqueeze(-1))
-    squares = white_scale.square().sum((-2, -1)) + white_loc.square().sum((-2, -1))
-    return 0.5 * (squares - q.event_shape[0]) - log_det_ratio
-
-
-# By calls and not by decorators, which would hide the two functions from mutation testing.
-register_kl(DiagonalGaussian, DiagonalGaussian)(_kl_diagonal)
-register_kl(AffineGaussian, AffineGaussian)(_kl_affine)
-register_kl(AffineGaussian, DiagonalGaussian)(_kl_affine)
-register_kl(DiagonalGaussian, AffineGaussian)(_kl_affine)
