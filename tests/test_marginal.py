@@ -332,7 +332,7 @@ def test_chains_that_stand_still_are_refused(monkeypatch, model, x):
     monkeypatch.setattr(vaelib.marginal, "hmc", lambda *args, **options: chain)
     with pytest.raises(ValueError, match=r"chains of 1 of 3 images moved less than 2 times in 10 iterations"):
         reciprocal_importance_sampling(model, x, 10)
-    codes[8, 1] += torch.tensor([2.0, -1.0])
+    codes[9, 1] += torch.tensor([2.0, -1.0])  # two moves are
     assert torch.isfinite(reciprocal_importance_sampling(model, x, 10).log_marginal).all()
 
 

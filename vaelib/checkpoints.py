@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import pickle
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 
@@ -15,23 +16,28 @@ class CheckpointError(RuntimeError):
     """A checkpoint that is damaged, or that belongs to another run."""
 
 
-def save(path: Path, state: dict[str, Any]) -> None:
-    """Write `state`, made of tensors, numbers, strings, lists and dicts, so that `path` is at no time incomplete.
+def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+    """Write a file, by a function of the open file, so that `path` is at no time incomplete.
 
-    The file is written under another name, forced to disk, and then put in place in one step; a process killed at any
-    moment leaves the old file or the new one.
+    It is written under another name, forced to disk, and then put in place in one step; a process killed at any moment
+    leaves the old file or the new one.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            torch.save(state, file)
+            write(file)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def save(path: Path, state: dict[str, Any]) -> None:
+    """Write `state`, made of tensors, numbers, strings, lists and dicts, whole or not at all."""
+    write_whole(path, lambda file: torch.save(state, file))
 
 
 def load(path: Path) -> dict[str, Any]:

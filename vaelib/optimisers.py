@@ -1,42 +1,104 @@
-"""The optimisers and learning-rate schedules of a training run, by name."""
+"""The optimisers and learning-rate schedules of a training run, by name.
+
+Both are made so that a step can be recorded as a CUDA graph: there, the learning rate is a tensor that a step reads on
+the device, and nothing else that a step depends on lives in Python.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal
+from typing import Any, Literal
 
+import torch
 from torch import Tensor
-from torch.optim import Adagrad, Adam, Optimizer
-from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
+from torch.optim import Adam, Optimizer
 
 OptimiserName = Literal["adam", "adagrad"]
 ScheduleName = Literal["one-cycle", "constant"]
 
+WARM_UP = 0.3
+"""The part of the steps in which the one-cycle schedule rises to its peak."""
 
-def make_optimiser(
-    name: OptimiserName, parameters: Iterable[Tensor], learning_rate: float, weight_decay: float
-) -> Optimizer:
+
+class Adagrad(Optimizer):
+    r"""Each coordinate moves by $-\eta g_t / (\sqrt{\sum_{s \le t} g_s^2} + \epsilon)$ (Duchi, Hazan and Singer 2011).
+
+    `torch.optim.Adagrad` takes the same steps, but counts them in Python, and so cannot be recorded as a CUDA graph.
+
+    Args:
+        parameters: What learns.
+        lr: $\eta$, a number or a tensor.
+        weight_decay: This times the weights is added to the gradient.
+    """
+
+    def __init__(self, parameters: Iterable[Tensor], lr: float | Tensor, weight_decay: float = 0.0) -> None:
+        super().__init__(parameters, {"lr": lr, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        """One step along the gradients; `closure` is not used."""
+        for group in self.param_groups:
+            parameters = tuple(parameter for parameter in group["params"] if parameter.grad is not None)
+            gradients = tuple(parameter.grad for parameter in parameters)
+            for parameter in parameters:
+                if not self.state[parameter]:
+                    self.state[parameter]["sum"] = torch.zeros_like(parameter)
+            if group["weight_decay"]:
+                gradients = torch._foreach_add(gradients, parameters, alpha=group["weight_decay"])
+            sums = tuple(self.state[parameter]["sum"] for parameter in parameters)
+            torch._foreach_addcmul_(sums, gradients, gradients)
+            lengths = torch._foreach_sqrt(sums)
+            torch._foreach_add_(lengths, 1e-10)
+            steps = torch._foreach_div(gradients, lengths)
+            torch._foreach_mul_(steps, group["lr"])
+            torch._foreach_sub_(parameters, steps)
+
+
+def make_optimiser(name: OptimiserName, parameters: Iterable[Tensor], weight_decay: float) -> Optimizer:
     """The optimiser of this name for parameters of any shape; `weight_decay` times them is added to the gradient.
 
     Raises:
         ValueError: If there is none of this name.
     """
+    parameters = list(parameters)
+    on_cuda = bool(parameters) and parameters[0].is_cuda
+    rate = torch.zeros((), device=parameters[0].device) if on_cuda else 0.0
     if name == "adam":
-        return Adam(parameters, lr=learning_rate, weight_decay=weight_decay, fused=True)
+        return Adam(parameters, lr=rate, weight_decay=weight_decay, fused=True, capturable=on_cuda)
     if name == "adagrad":
-        return Adagrad(parameters, lr=learning_rate, weight_decay=weight_decay)
+        return Adagrad(parameters, lr=rate, weight_decay=weight_decay)
     raise ValueError(f'optimiser must be "adam" or "adagrad", but is {name!r}')
 
 
-def make_scheduler(name: ScheduleName, optimiser: Optimizer, learning_rate: float, steps: int) -> LRScheduler:
-    """The schedule of this name over so many steps.
+def set_learning_rate(optimiser: Optimizer, rate: float | Tensor) -> None:
+    """Make this the learning rate; a tensor must lie on the parameters' device."""
+    for group in optimiser.param_groups:
+        if isinstance(group["lr"], Tensor):
+            group["lr"].copy_(torch.as_tensor(rate))
+        else:
+            group["lr"] = float(rate)
+
+
+def learning_rates(name: ScheduleName, peak: float, steps: int) -> Tensor:
+    r"""The learning rate of each step, float64, shape (steps,).
+
+    "one-cycle" (Smith and Topin 2018, https://arxiv.org/abs/1708.07120) rises from peak / 25 to its peak in the first
+    30 % of the steps, and falls to peak / 250,000 in the rest, each along half a cosine; "constant" stays at the peak.
 
     Raises:
-        ValueError: If there is none of this name.
+        ValueError: If there is no schedule of this name.
+
+    Example:
+        >>> learning_rates("one-cycle", 0.006, 11).numpy().round(4)
+        array([0.0002, 0.0024, 0.006 , 0.0059, 0.0053, 0.0043, 0.003 , 0.0017,
+               0.0008, 0.0002, 0.    ])
     """
-    if name == "one-cycle":
-        cycles_momentum = isinstance(optimiser, Adam)
-        return OneCycleLR(optimiser, max_lr=learning_rate, total_steps=steps, cycle_momentum=cycles_momentum)
     if name == "constant":
-        return LambdaLR(optimiser, lambda step: 1.0)
-    raise ValueError(f'schedule must be "one-cycle" or "constant", but is {name!r}')
+        return torch.full((steps,), peak, dtype=torch.float64)
+    if name != "one-cycle":
+        raise ValueError(f'schedule must be "one-cycle" or "constant", but is {name!r}')
+    step, top = torch.arange(steps, dtype=torch.float64), WARM_UP * steps - 1
+    start, end = peak / 25, peak / 250_000
+    rising = peak + (start - peak) * (1 + torch.cos(torch.pi * step / top)) / 2
+    falling = end + (peak - end) * (1 + torch.cos(torch.pi * (step - top) / (steps - 1 - top))) / 2
+    return torch.where(step <= top, rising, falling)

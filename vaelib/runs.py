@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -14,11 +14,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
 
 from vaelib import checkpoints
 from vaelib.checks import check_finite, check_floating
+from vaelib.graphs import StepGraphs
 from vaelib.models import LatentVariableModel
+from vaelib.optimisers import set_learning_rate
 
 Objective = Callable[[Any, Tensor], Any]
 
@@ -34,47 +35,71 @@ class TrainingInterrupted(KeyboardInterrupt):
 class Run:
     """A model under training, with everything that its next step depends on.
 
+    Args:
+        model: What learns.
+        objective: What it maximises.
+        optimiser: Of its parameters.
+        rates: The learning rate of every step of the run, shape (steps,).
+        train: The training images, shape (N, D), on the model's device.
+        max_grad_norm: The length to which longer gradients are shortened.
+        graph_steps: How many steps are recorded together as a CUDA graph; 1 records none.
+
     Attributes:
         epoch: Epochs finished.
         rows: What `vaelib.training.fit` returns, a dict for each finished epoch.
-        sums: For each step of the epoch under way, the sum of each term over its images, on the device: reading one
-            would make the processor wait for it.
+        steps_done: Steps taken in the epoch under way.
+        sums: Of those steps, the sum of each term over its images, shape (steps, terms) in parts, on the device:
+            reading one would make the processor wait for it.
     """
 
     def __init__(
         self,
         model: nn.Module,
-        optimiser: Optimizer,
-        scheduler: LRScheduler,
         objective: Objective,
-        max_grad_norm: float | None,
+        optimiser: Optimizer,
+        rates: Tensor,
+        train: Tensor,
+        max_grad_norm: float | None = None,
+        graph_steps: int = 1,
     ) -> None:
         self.model = model
-        self.optimiser = optimiser
-        self.scheduler = scheduler
         self.objective = objective
+        self.optimiser = optimiser
+        self.rates = rates.to(train.device)
+        self.rates_in_python = rates.tolist()
+        self.train = train
         self.max_grad_norm = max_grad_norm
+        self.graphs = StepGraphs(self.step, graph_steps, train.device) if graph_steps > 1 else None
+        self.steps_taken = 0
         self.epoch = 0
         self.rows: list[dict[str, float]] = []
+        self.steps_done = 0
         self.sums: list[Tensor] = []
         self.fields: tuple[str, ...] = ()
 
-    @property
-    def steps_done(self) -> int:
-        """Steps taken in the epoch under way."""
-        return len(self.sums)
-
-    def step(self, x: Tensor) -> None:
-        """One gradient step on a minibatch x, shape (M, D)."""
+    def step(self, numbers: Tensor, rate: float | Tensor) -> Tensor:
+        """One gradient step on the images of these numbers, shape (M,); the sum of each term, shape (terms,)."""
+        x = pixels(self.train[numbers], next(self.model.parameters()).dtype)
         terms = self.objective(self.model, x)
         self.fields = terms._fields
         self.optimiser.zero_grad(set_to_none=True)
         (-terms[0].mean()).backward()
         if self.max_grad_norm is not None:
             clip_grad_norm_(self.model.parameters(), self.max_grad_norm)
+        set_learning_rate(self.optimiser, rate)
         self.optimiser.step()
-        self.scheduler.step()
-        self.sums.append(torch.stack([term.detach().sum() for term in terms]))
+        return torch.stack([term.detach().sum() for term in terms])
+
+    def advance(self, batches: Sequence[Tensor]) -> int:
+        """Take the next steps of the epoch, whose images have these numbers; return how many were taken."""
+        if self.graphs is None:
+            sums = self.step(batches[0], self.rates_in_python[self.steps_taken]).unsqueeze(0)
+        else:
+            sums = self.graphs.advance(batches, self.rates[self.steps_taken :])
+        self.sums.append(sums)
+        self.steps_done += len(sums)
+        self.steps_taken += len(sums)
+        return len(sums)
 
     def finish_epoch(self, images: int, test: Tensor | None) -> dict[str, float]:
         """Turn the sums into means over the epoch's images, add those over test images (N', D), and begin the next."""
@@ -84,6 +109,7 @@ class Run:
         if test is not None:
             row |= {f"test_{name}": mean for name, mean in means_of(self.model, test, self.objective).items()}
         self.epoch += 1
+        self.steps_done = 0
         self.sums = []
         self.rows.append(row)
         return row
@@ -100,11 +126,12 @@ class Run:
             "settings": settings,
             "model": self.model.state_dict(),
             "optimiser": self.optimiser.state_dict(),
-            "scheduler": self.scheduler.state_dict(),
             "random": torch.get_rng_state(),
             "device_random": None if device.type == "cpu" else torch.get_device_module(device).get_rng_state(device),
             "epoch": self.epoch,
             "rows": self.rows,
+            "steps_taken": self.steps_taken,
+            "steps_done": self.steps_done,
             "sums": self.sums,
             "fields": list(self.fields),
         }
@@ -122,13 +149,14 @@ class Run:
         checkpoints.check_same_run(path, state.get("settings", {}), settings)
         self.model.load_state_dict(state["model"])
         self.optimiser.load_state_dict(state["optimiser"])
-        self.scheduler.load_state_dict(state["scheduler"])
         device = next(self.model.parameters()).device
         torch.set_rng_state(state["random"])
         if state["device_random"] is not None:
             torch.get_device_module(device).set_rng_state(state["device_random"], device)
         self.epoch = state["epoch"]
         self.rows = state["rows"]
+        self.steps_taken = state["steps_taken"]
+        self.steps_done = state["steps_done"]
         self.sums = [tensor.to(device) for tensor in state["sums"]]
         self.fields = tuple(state["fields"])
 
@@ -136,7 +164,7 @@ class Run:
         """The sums of the epoch under way on the CPU, shape (steps, terms); raise if one of them is not finite."""
         if not self.sums:
             return torch.zeros(0, len(self.fields))
-        trace = torch.stack(self.sums).double().cpu()
+        trace = torch.cat(self.sums).double().cpu()
         bad_steps = (~torch.isfinite(trace)).any(1).nonzero()
         if len(bad_steps):
             step = int(bad_steps[0])
@@ -157,7 +185,7 @@ def means_of(model: nn.Module, x: Tensor, objective: Objective, batch_size: int 
     model.eval()
     sums = []
     for batch in x.split(batch_size):
-        terms = objective(model, batch)
+        terms = objective(model, pixels(batch, next(model.parameters()).dtype))
         sums.append(torch.stack([term.sum() for term in terms]))
     model.train(was_training)
     totals = torch.stack(sums).double().sum(0) / len(x)
@@ -174,19 +202,27 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
 
 
 def images_for(model: nn.Module, name: str, x: Tensor, device: torch.device) -> Tensor:
-    """Images x, shape (N, D), on the device and in the model's dtype, checked once instead of at every step.
+    """Images x, shape (N, D), on the device and in the model's dtype or as bytes, checked once and not at every step.
 
     Raises:
-        TypeError: If x, which the message calls by its `name`, is not floating point.
+        TypeError: If x, which the message calls by its `name`, is neither floating point nor uint8.
         ValueError: If x has another shape, is not finite, or cannot be scored by the model's likelihood.
     """
-    check_floating(name, x)
+    in_bytes = x.dtype == torch.uint8
+    if not in_bytes:
+        check_floating(name, x)
     if x.dim() != 2 or len(x) == 0:
         raise ValueError(f"{name} must hold images in rows, shape (N, D), but has shape {tuple(x.shape)}")
     check_finite(name, x)
+    dtype = next(model.parameters()).dtype
     if isinstance(model, LatentVariableModel):
-        model.check_data(x)
-    return x.to(device=device, dtype=next(model.parameters()).dtype)
+        model.check_data(pixels(x, dtype))
+    return x.to(device) if in_bytes else x.to(device=device, dtype=dtype)
+
+
+def pixels(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """Images in floating point: bytes are grey levels, 255 of them to 1, and everything else is what it is."""
+    return x.to(dtype) / 255 if x.dtype == torch.uint8 else x
 
 
 def shuffled(count: int, seed: int, epoch: int, device: torch.device) -> Tensor:

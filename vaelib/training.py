@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from vaelib.bounds import sgvb_b
 from vaelib.checks import check_positive_integer, without_validation
 from vaelib.devices import default_device
-from vaelib.optimisers import OptimiserName, ScheduleName, make_optimiser, make_scheduler
+from vaelib.optimisers import OptimiserName, ScheduleName, learning_rates, make_optimiser
 from vaelib.progress import progress_bar
 from vaelib.runs import (
     NonFiniteLossError,
@@ -52,20 +52,21 @@ def fit(
     progress: bool = True,
     checkpoint: Path | str | None = None,
     checkpoint_seconds: float = 30.0,
+    graph_steps: int = 1,
 ) -> pd.DataFrame:
     """Maximise an objective over the training images; the model is changed in place.
 
     Args:
         model: A `vaelib.models.VAE`, or any module that `objective` understands.
-        train: Training images, shape (N, D).
-        test: Test images, shape (N', D), on which the objective is evaluated after each epoch.
+        train: Training images, shape (N, D), in floating point or as bytes, the grey levels 0 to 255.
+        test: Test images, shape (N', D), likewise, on which the objective is evaluated after each epoch.
         epochs: Passes over the training images.
         objective: What is maximised (see the module's docstring).
         batch_size: M. The last minibatch of an epoch holds what remains.
         optimiser: "adam", or "adagrad" as in the original paper.
         learning_rate: The step size; with the one-cycle schedule, its peak.
-        schedule: "one-cycle" warms up to the peak and anneals to nearly zero over the whole run (Smith and Topin
-            2018, https://arxiv.org/abs/1708.07120); "constant" stays.
+        schedule: "one-cycle" warms up to the peak and anneals to nearly zero over the whole run, "constant" stays: see
+            `vaelib.optimisers.learning_rates`.
         weight_decay: This times the weights is added to the gradient. 1 / N makes the result a posterior mode under
             the prior N(0, I) over the weights.
         max_grad_norm: Scale the whole gradient down to this norm where it is longer; None leaves it as it is.
@@ -77,6 +78,9 @@ def fit(
             settings, that run is continued: on the same machine, bit for bit as if it had never stopped. Ctrl-C
             then saves before it stops.
         checkpoint_seconds: `last.pt` is written after each epoch, and within one when this long has passed.
+        graph_steps: On a GPU with CUDA, how many gradient steps to record together as a graph (`vaelib.graphs`), which
+            saves most of a small model's time. The objective must not look at the values of tensors from Python then,
+            as the densities of a full covariance do. 1 records none.
 
     Returns:
         One row an epoch: `epoch`, then for each field f of the objective `train_f`, the mean over the epoch's
@@ -90,14 +94,15 @@ def fit(
     """
     check_positive_integer("epochs", epochs)
     check_positive_integer("batch_size", batch_size)
+    check_positive_integer("graph_steps", graph_steps)
     device = torch.device(device) if device is not None else default_device()
     model.to(device).train()
     train = images_for(model, "train", train, device)
     test = None if test is None else images_for(model, "test", test, device)
     steps = -(-len(train) // batch_size)
-    stepper = make_optimiser(optimiser, model.parameters(), learning_rate, weight_decay)
-    scheduler = make_scheduler(schedule, stepper, learning_rate, epochs * steps)
-    run = Run(model, stepper, scheduler, objective, max_grad_norm)
+    stepper = make_optimiser(optimiser, model.parameters(), weight_decay)
+    rates = learning_rates(schedule, learning_rate, epochs * steps)
+    run = Run(model, objective, stepper, rates, train, max_grad_norm, graph_steps)
 
     last = None if checkpoint is None else Path(checkpoint) / "last.pt"
     settings = {
@@ -111,9 +116,9 @@ def fit(
         bar = progress_bar(epochs, unit="epoch", initial=run.epoch, show=progress)
         saved = time.monotonic()
         while run.epoch < epochs:
-            order = shuffled(len(train), seed, run.epoch, device)
-            for rows in order.split(batch_size)[run.steps_done :]:
-                run.step(train[rows])
+            batches = shuffled(len(train), seed, run.epoch, device).split(batch_size)
+            while run.steps_done < steps:
+                run.advance(batches[run.steps_done :])
                 if last is not None and (interrupted() or time.monotonic() - saved > checkpoint_seconds):
                     run.save(last, settings)
                     saved = time.monotonic()

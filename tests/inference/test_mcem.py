@@ -8,10 +8,11 @@ from scipy import stats
 from torch.optim import Adagrad
 
 from vaelib.checkpoints import CheckpointError
+from vaelib.inference import mcem
 from vaelib.inference.mcem import MonteCarloEM
 from vaelib.linear_gaussian import LinearGaussian
 from vaelib.models import VAE
-from vaelib.runs import NonFiniteLossError, TrainingInterrupted
+from vaelib.runs import NonFiniteLossError, TrainingInterrupted, seeded
 
 
 def data(count: int = 200) -> torch.Tensor:
@@ -96,6 +97,14 @@ def test_two_runs_are_one_and_the_callers_generator_is_left_alone():
         assert torch.equal(one, other)
     another = MonteCarloEM(LinearGaussian.random(4, 1, seed=3), x, batch_size=20, seed=6)
     assert not torch.equal(another.codes, MonteCarloEM(another.model, x, batch_size=20, seed=5).codes)
+
+
+def test_no_two_steps_share_their_draws(monkeypatch):
+    used = []
+    monkeypatch.setattr(mcem, "seeded", lambda seed, device: used.append(seed) or seeded(seed, device))
+    for seed in (0, 1):
+        MonteCarloEM(LinearGaussian.random(4, 1), data(50), batch_size=20, seed=seed).run(2, progress=False)
+    assert len(used) == len(set(used)) == 2 * (1 + 2 * 3)  # the start of the chains, and three steps an epoch
 
 
 class Stop(Exception):

@@ -1,0 +1,1 @@
+"""Long runs: `python -m vaelib.experiments NAME` leaves a record that the book reads."""
