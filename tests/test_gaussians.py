@@ -695,7 +695,7 @@ BAD_ARGUMENTS: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         r"^loc must have shape \(\.\.\., K\) .* shape \(\)",
     ),
     "loc empty": (lambda: DiagonalGaussian(V3[:0], V3[:0]), ValueError, r"^loc must have shape .* shape \(0,\)"),
-    "loc NaN": (lambda: DiagonalGaussian(V3 * NAN, V3), ValueError, "parameter loc "),
+    "loc NaN": (lambda: DiagonalGaussian(V3 * NAN, V3), ValueError, "loc must be finite"),
     "loc infinite": (lambda: DiagonalGaussian(V3 + INF, V3), ValueError, "^loc must be finite"),
     "log_var list": (lambda: DiagonalGaussian(V3, [0.0]), TypeError, "^log_var must be a tensor"),  # type: ignore[arg-type]
     "log_var integers": (lambda: DiagonalGaussian(V3, V3.int()), TypeError, "^log_var must be floating point"),
@@ -711,14 +711,14 @@ BAD_ARGUMENTS: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         "^log_var must have the dtype and device of loc, torch.float64 on cpu, but has torch.float32 on cpu: convert",
     ),
     "log_var device": (lambda: DiagonalGaussian(V3, V3.to("meta")), TypeError, "^log_var must .* on meta"),
-    "log_var NaN": (lambda: DiagonalGaussian(V3, V3 * NAN), ValueError, "parameter log_var "),
+    "log_var NaN": (lambda: DiagonalGaussian(V3, V3 * NAN), ValueError, "log_var must be finite"),
     "log_var infinite": (lambda: DiagonalGaussian(V3, V3 - INF), ValueError, "^log_var must be finite"),
     "latent_dim 0": (lambda: StandardNormal(0), ValueError, "^latent_dim must be an integer of at least 1, but is 0"),
     "latent_dim 2.0": (lambda: StandardNormal(2.0), ValueError, "^latent_dim must be an integer"),  # type: ignore[arg-type]
     "like integers": (lambda: StandardNormal(2, like=V3.long()), TypeError, "^like must be floating point"),
     "like list": (lambda: StandardNormal(2, like=[1.0]), TypeError, "^like must be a tensor"),  # type: ignore[arg-type]
     "affine loc": (lambda: AffineGaussian([0.0], M3), TypeError, "^loc must be a tensor"),  # type: ignore[arg-type]
-    "affine loc NaN": (lambda: AffineGaussian(V3 * NAN, M3), ValueError, "parameter loc "),
+    "affine loc NaN": (lambda: AffineGaussian(V3 * NAN, M3), ValueError, "loc must be finite"),
     "affine loc infinite": (lambda: AffineGaussian(V3 - INF, M3), ValueError, "^loc must be finite"),
     "scale list": (lambda: AffineGaussian(V3, [[1.0]]), TypeError, "^scale must be a tensor"),  # type: ignore[arg-type]
     "scale integers": (lambda: AffineGaussian(V3, M3.long()), TypeError, "^scale must be floating point"),
@@ -738,7 +738,7 @@ BAD_ARGUMENTS: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         ValueError,
         r"^the batch dimensions of loc \(2, 3\) and scale \(4, 3, 3\) must broadcast$",
     ),
-    "scale NaN": (lambda: AffineGaussian(V3, M3 * NAN), ValueError, "parameter scale "),
+    "scale NaN": (lambda: AffineGaussian(V3, M3 * NAN), ValueError, "scale must be finite"),
     "scale infinite": (lambda: AffineGaussian(V3, M3 + INF), ValueError, "^scale must be finite"),
     "scale_tril list": (lambda: CholeskyGaussian(V3, [[1.0]]), TypeError, "^scale_tril must be a tensor"),  # type: ignore[arg-type]
     "scale_tril loc": (lambda: CholeskyGaussian(V3[0], M3), ValueError, "^loc must have shape"),
@@ -748,8 +748,17 @@ BAD_ARGUMENTS: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         TypeError,
         "^scale_tril must have the dtype",
     ),
-    "scale_tril full": (lambda: CholeskyGaussian(V3, M3 + 1), ValueError, "parameter scale_tril .*LowerTriangular"),
-    "scale_tril NaN": (lambda: CholeskyGaussian(V3, M3 * NAN), ValueError, "parameter scale_tril "),
+    "scale_tril full": (
+        lambda: CholeskyGaussian(V3, M3 + 1),
+        ValueError,
+        "scale_tril must be lower triangular.*AffineGaussian",
+    ),
+    "scale_tril last corner": (
+        lambda: CholeskyGaussian(V3, M3 + 1e-30 * M3.roll(1, 1)),
+        ValueError,
+        "must be lower triangular",
+    ),
+    "scale_tril NaN": (lambda: CholeskyGaussian(V3, M3 * NAN), ValueError, "scale_tril must be finite"),
     "scale_tril infinite": (
         lambda: CholeskyGaussian(V3, torch.diag(V3 + INF)),
         ValueError,

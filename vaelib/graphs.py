@@ -20,7 +20,7 @@ WARM_UP_STEPS = 3
 
 
 class Recorded(NamedTuple):
-    """A graph's inputs, `numbers` (steps, M) and `rates` (steps,), and a function that replays it into its output."""
+    """A graph: its inputs, `numbers` of shape (steps, M) and `rates` of shape (steps,), and what replays it."""
 
     numbers: Tensor
     rates: Tensor

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Size, Tensor
 from torch.distributions import Distribution, constraints
-from torch.nn.functional import binary_cross_entropy_with_logits, softplus
+from torch.nn.functional import logsigmoid, softplus
 
 from vaelib.checks import check_finite, check_floating, check_last_dim, check_unit_interval
 
@@ -102,8 +102,8 @@ class Bernoulli(_PixelDistribution):
         """
         if self._validate_args:
             self._validate_sample(value)
-        logits, value = torch.broadcast_tensors(self.logits, value)
-        return -binary_cross_entropy_with_logits(logits, value, reduction="none").sum(-1)
+        # log(1 - p) is log p - logit. torch's binary cross-entropy does the same, but not under `torch.func`.
+        return (logsigmoid(self.logits) - (1 - value) * self.logits).sum(-1)
 
     def entropy(self) -> Tensor:
         """Entropy in nats, shape (...)."""

@@ -26,8 +26,8 @@ class Adagrad(Optimizer):
     `torch.optim.Adagrad` takes the same steps, but counts them in Python, and so cannot be recorded as a CUDA graph.
 
     Args:
-        parameters: What learns.
-        lr: $\eta$, a number or a tensor.
+        parameters: What learns, tensors of any shape.
+        lr: $\eta$, a number or a tensor of shape ().
         weight_decay: This times the weights is added to the gradient.
     """
 
@@ -71,7 +71,7 @@ def make_optimiser(name: OptimiserName, parameters: Iterable[Tensor], weight_dec
 
 
 def set_learning_rate(optimiser: Optimizer, rate: float | Tensor) -> None:
-    """Make this the learning rate; a tensor must lie on the parameters' device."""
+    """Make this the learning rate, a number or a tensor of shape () on the parameters' device."""
     for group in optimiser.param_groups:
         if isinstance(group["lr"], Tensor):
             group["lr"].copy_(torch.as_tensor(rate))
@@ -90,8 +90,8 @@ def learning_rates(name: ScheduleName, peak: float, steps: int) -> Tensor:
 
     Example:
         >>> learning_rates("one-cycle", 0.006, 11).numpy().round(4)
-        array([0.0002, 0.0024, 0.006 , 0.0059, 0.0053, 0.0043, 0.003 , 0.0017,
-               0.0008, 0.0002, 0.    ])
+        array([0.0002, 0.0025, 0.0058, 0.0059, 0.0053, 0.0044, 0.0032, 0.002 ,
+               0.0009, 0.0002, 0.    ])
     """
     if name == "constant":
         return torch.full((steps,), peak, dtype=torch.float64)

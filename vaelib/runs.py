@@ -91,7 +91,7 @@ class Run:
         return torch.stack([term.detach().sum() for term in terms])
 
     def advance(self, batches: Sequence[Tensor]) -> int:
-        """Take the next steps of the epoch, whose images have these numbers; return how many were taken."""
+        """Take the next steps of the epoch, on the images of these numbers, each of shape (M,); return how many."""
         if self.graphs is None:
             sums = self.step(batches[0], self.rates_in_python[self.steps_taken]).unsqueeze(0)
         else:
@@ -221,7 +221,7 @@ def images_for(model: nn.Module, name: str, x: Tensor, device: torch.device) -> 
 
 
 def pixels(x: Tensor, dtype: torch.dtype) -> Tensor:
-    """Images in floating point: bytes are grey levels, 255 of them to 1, and everything else is what it is."""
+    """Images (N, D) in floating point: bytes are grey levels, 255 of them to 1; all else is left as it is."""
     return x.to(dtype) / 255 if x.dtype == torch.uint8 else x
 
 

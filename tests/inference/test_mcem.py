@@ -102,9 +102,8 @@ def test_two_runs_are_one_and_the_callers_generator_is_left_alone():
 def test_no_two_steps_share_their_draws(monkeypatch):
     used = []
     monkeypatch.setattr(mcem, "seeded", lambda seed, device: used.append(seed) or seeded(seed, device))
-    for seed in (0, 1):
-        MonteCarloEM(LinearGaussian.random(4, 1), data(50), batch_size=20, seed=seed).run(2, progress=False)
-    assert len(used) == len(set(used)) == 2 * (1 + 2 * 3)  # the start of the chains, and three steps an epoch
+    MonteCarloEM(LinearGaussian.random(4, 1), data(50), batch_size=20, seed=5).run(2, progress=False)
+    assert len(used) == len(set(used)) == 1 + 2 * 3  # the start of the chains, and three steps an epoch
 
 
 class Stop(Exception):

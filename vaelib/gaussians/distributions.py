@@ -25,8 +25,11 @@ class Gaussian(Distribution):
     loc: Tensor
 
     def __init__(self, validate_args: bool | None) -> None:
-        super().__init__(self.loc.shape[:-1], self.loc.shape[-1:], validate_args=validate_args)
-        if self._validate_args:  # torch's own constraints refuse a NaN, but let an infinity through
+        # torch would pass over the K^2 numbers of each S several times to check what one sum tells, and would let an
+        # infinity through.
+        super().__init__(self.loc.shape[:-1], self.loc.shape[-1:], validate_args=False)
+        self._validate_args = type(self)._validate_args if validate_args is None else validate_args
+        if self._validate_args:
             for name in self.arg_constraints:
                 check_finite(name, getattr(self, name))
 
@@ -254,7 +257,7 @@ class AffineGaussian(Gaussian):
     def _log_det_and_inverse(self) -> tuple[Tensor, Tensor]:
         """log |det S| and S^-1 from one factorisation, outside the graph; a singular S is refused."""
         rows, largest = self._equilibrated()
-        factors, pivots, info = torch.linalg.lu_factor_ex(rows)
+        factors, pivots, _ = torch.linalg.lu_factor_ex(rows)
         identity = torch.eye(rows.shape[-1], dtype=rows.dtype, device=rows.device).expand_as(rows)
         inverse = torch.linalg.lu_solve(factors, pivots, identity)
         if self._validate_args:
@@ -266,8 +269,8 @@ class AffineGaussian(Gaussian):
             gains = (rows * inverse.mT).abs()
             most = torch.maximum(gains.sum(-1).amax(-1), gains.sum(-2).amax(-1))
             # What would be singular in exact arithmetic comes out within a few roundings of it; 8 leave a margin.
-            resolved = most * (8 * torch.finfo(rows.dtype).eps) < 1  # false for a NaN
-            _refuse_singular("scale", (info > 0) | ~resolved)
+            resolved = most * (8 * torch.finfo(rows.dtype).eps) < 1  # false for the NaN that a zero pivot leaves
+            _refuse_singular("scale", ~resolved)
         log_det = factors.diagonal(dim1=-2, dim2=-1).abs().log().sum(-1) + largest.log().sum((-2, -1))
         return log_det, inverse / largest.mT
 
@@ -310,6 +313,11 @@ class CholeskyGaussian(AffineGaussian):
         _check_vector("loc", loc)
         loc, scale_tril = _broadcast_matrix(loc, "scale_tril", scale_tril)
         super().__init__(loc, scale_tril, validate_args=validate_args)
+        if self._validate_args and _holds_more_than_its_triangle(scale_tril):
+            raise ValueError(
+                "scale_tril must be lower triangular, but holds other numbers than 0 above the diagonal: take .tril() "
+                "of it, or give any square matrix to AffineGaussian"
+            )
 
     @property
     def scale_tril(self) -> Tensor:
@@ -355,6 +363,11 @@ def _broadcast_matrix(loc: Tensor, name: str, matrix: Tensor) -> tuple[Tensor, T
             f"the batch dimensions of loc {tuple(loc.shape)} and {name} {tuple(matrix.shape)} must broadcast"
         ) from error
     return loc.expand(*batch, dim), matrix.expand(*batch, dim, dim)
+
+
+def _holds_more_than_its_triangle(matrix: Tensor) -> Tensor:
+    """Whether anything stands above the diagonals; row by row, as a copy of the triangles would take far longer."""
+    return torch.stack([row[..., number + 1 :].any() for number, row in enumerate(matrix.unbind(-2))]).any()
 
 
 def _refuse_singular(name: str, singular: Tensor) -> None:

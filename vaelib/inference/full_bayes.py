@@ -79,6 +79,8 @@ class BayesianVAE(nn.Module):
             raise TypeError(f"model must be a VAE, but is a {type(model).__name__}: full_bayes needs an encoder for z")
         self.model = model
         self.dataset_size = dataset_size
+        named = self.named_parameters()
+        self._names = [name for name, value in named if name.startswith("model.decoder.") and value.requires_grad]
         means = self._means()
         if not means:
             raise ValueError("model has no decoder parameter that requires a gradient, so that nothing can be random")
@@ -116,8 +118,8 @@ class BayesianVAE(nn.Module):
         return bayesian.model
 
     def _means(self) -> dict[str, nn.Parameter]:
-        named = self.named_parameters()
-        return {name: mean for name, mean in named if name.startswith("model.decoder.") and mean.requires_grad}
+        named = dict(self.named_parameters())
+        return {name: named[name] for name in self._names}
 
 
 def full_bayes(model: BayesianVAE, x: Tensor) -> FullBayes:
