@@ -11,7 +11,7 @@ ifdef VAELIB_DATA
 export VAELIB_DATA := $(abspath $(VAELIB_DATA))
 endif
 
-.PHONY: help book serve test notebooks notebooks-all format lint mutants clean
+.PHONY: help book serve test notebooks notebooks-all format lint mutants bench clean
 .DEFAULT_GOAL := help
 
 help:  ## Show this list
@@ -73,6 +73,11 @@ mutants: .venv/.installed  ## Change the library's arithmetic a thousand times, 
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check mutmut==3.8.1
 	OMP_NUM_THREADS=1 $(BIN)/mutmut run --max-children $(WORKERS)
 	$(BIN)/mutmut results
+
+# PEER is the path of vae/main.py of PyTorch's examples, where that is at hand; it needs torchvision, and MNIST in ../data.
+bench: .venv/.installed  ## Time everything that fits a laptop, half an hour; PEER=path/to/vae/main.py runs PyTorch's example
+	$(BIN)/python benchmarks/time_to_bound.py $(if $(PEER),--peer $(PEER))
+	for name in loop ensembles full_covariance growth marginal_likelihood; do $(BIN)/python benchmarks/$$name.py || exit 1; done
 
 clean:  ## Remove what was built; the environment stays
 	rm -rf _build

@@ -30,7 +30,7 @@ def main() -> None:
     print(f"test loss {-history.test_elbo.iloc[-1]:.4f}")
 
 
-LEARNING_RATE = 6e-3
+LEARNING_RATE = 8e-3
 
 if __name__ == "__main__":
     main()

@@ -19,9 +19,6 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import numpy.typing as npt
-import pooch
-import requests
-from scipy.io import loadmat
 
 Pixels = npt.NDArray[np.uint8]
 Read = Callable[[bytes], tuple[bytes, Pixels]]
@@ -61,6 +58,8 @@ def fetch(path: str, urls: Sequence[str], read: Read, sha256: str) -> Pixels:
 
     if folder := os.environ.get("VAELIB_DATA"):
         return _from_folder(Path(folder).expanduser(), path, check)
+    import pooch  # here and below, as importing these takes longer than reading MNIST from a disk
+
     cached = Path(pooch.os_cache("vaelib")) / path
     if cached.exists():
         try:
@@ -96,6 +95,9 @@ def _from_folder(folder: Path, path: str, check: Callable[[bytes], Pixels]) -> P
 
 def _download(target: Path, urls: Sequence[str], check: Callable[[bytes], Pixels]) -> Pixels:
     """Try one mirror after the other; only a file that passed the check gets the name `target`."""
+    import pooch
+    import requests
+
     get = pooch.HTTPDownloader(progressbar=True, timeout=TIMEOUT)
     reasons = []
     try:
@@ -158,6 +160,8 @@ def read_idx(raw: bytes, shape: tuple[int, ...]) -> tuple[bytes, Pixels]:
 
 def read_frey(raw: bytes) -> tuple[bytes, Pixels]:
     """Return the pixels of Frey Face, one image a row, as bytes and as an array of shape (1965, 560)."""
+    from scipy.io import loadmat
+
     try:
         arrays = loadmat(io.BytesIO(raw))
     except Exception as error:  # on damaged bytes it raises almost anything: ValueError, TypeError, IndexError, ...
