@@ -62,7 +62,15 @@ def main() -> None:
         seconds = time.perf_counter() - begin
         # Kilobytes on Linux, bytes on a Mac.
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-        row = {"contender": "whole", "round": 0, "seconds": seconds, "pairs_per_second": 5e7 / seconds}
+        print(f"standard error over images {estimate.log_marginal.std() / 100:.2f}")
+        row = {
+            "contender": "whole",
+            "round": 0,
+            "seconds": seconds,
+            "pairs_per_second": 5e7 / seconds,
+            "peak_bytes": peak,
+            "log_marginal": estimate.log_marginal.mean().item(),
+        }
         times = pd.concat([times, pd.DataFrame([row])], ignore_index=True)
         print(
             f"whole: {seconds:.0f} s, peak memory {peak / 2**20:.0f} MiB, log p(x) {estimate.log_marginal.mean():.2f}"

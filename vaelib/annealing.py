@@ -62,7 +62,7 @@ def annealed_importance_sampling(
     schedule: Schedule = "sigmoid",
     base: Distribution | None = None,
     num_leapfrog: int = 10,
-    pairs_at_once: int = 10_000,
+    pairs_at_once: int = 1000,
 ) -> LogMarginal:
     r"""$\log\frac1L\sum_l w_l$ with the weights of L independent annealed chains for each image.
 

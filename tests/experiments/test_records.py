@@ -233,3 +233,19 @@ def test_a_checkout_is_dirty_when_a_python_file_differs(tmp_path):
 def test_without_git_there_is_no_commit(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     assert checkout(Path(vaelib.__file__)) is None
+
+
+def test_published_records_are_found_in_the_checkout_or_where_they_were_installed(tmp_path, monkeypatch):
+    assert records.published("full-covariance-cpu").name == "full-covariance-cpu"
+    with pytest.raises(RecordError, match="no record is called 'nothing': see benchmarks/records and book/records"):
+        records.published("nothing")
+    write_record(tmp_path / "away.json", name="away", settings={}, seeds=[], table=pd.DataFrame(), started=start())
+
+    class Installed:
+        name = "away.json"
+
+        def locate(self):
+            return tmp_path / self.name
+
+    monkeypatch.setattr(records.metadata, "files", lambda package: [Installed()])
+    assert records.published("away").name == "away"

@@ -28,6 +28,9 @@ import torch
 
 from vaelib.checkpoints import write_whole
 
+PUBLISHED = ("benchmarks/records", "book/records")
+"""Folders of the repository with records that chapters read."""
+
 
 class RecordError(RuntimeError):
     """A record that cannot be read."""
@@ -191,6 +194,21 @@ def read_record(path: Path | str) -> Record:
             f"{path} is not a readable record: delete it if it is there, and run what writes it "
             f"({type(error).__name__}: {error})"
         ) from error
+
+
+def published(name: str) -> Record:
+    """The record of this name that came with the book: from the checkout, or from where vaelib was installed with it.
+
+    Raises:
+        RecordError: If there is none of this name, or it is damaged.
+    """
+    root = Path(__file__).parents[2]
+    candidates = [root / folder / f"{name}.json" for folder in PUBLISHED]
+    candidates += [Path(str(file.locate())) for file in metadata.files("vaelib") or [] if file.name == f"{name}.json"]
+    for path in candidates:
+        if path.exists():
+            return read_record(path)
+    raise RecordError(f"no record is called {name!r}: see {' and '.join(PUBLISHED)} in the book's repository")
 
 
 def plain(name: str, value: Any) -> Any:
