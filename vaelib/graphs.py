@@ -7,7 +7,8 @@ step lies in tensors that it reads: the numbers of the images and the learning r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
@@ -75,11 +76,14 @@ class StepGraphs:
         return Recorded(numbers, rates, record(steps))
 
 
-def on_side_stream(device: torch.device) -> torch.cuda.StreamContext:
+@contextmanager
+def on_side_stream(device: torch.device) -> Iterator[None]:
     """A stream that is not the default one, where CUDA wants the steps to be taken that precede a recording."""
-    stream = torch.cuda.Stream(device)
-    stream.wait_stream(torch.cuda.current_stream(device))
-    return torch.cuda.stream(stream)
+    current, side = torch.cuda.current_stream(device), torch.cuda.Stream(device)
+    side.wait_stream(current)
+    with torch.cuda.stream(side):
+        yield
+    current.wait_stream(side)
 
 
 def record(function: Callable[[], Tensor]) -> Callable[[], Tensor]:

@@ -74,7 +74,7 @@ def set_learning_rate(optimiser: Optimizer, rate: float | Tensor) -> None:
     """Make this the learning rate, a number or a tensor of shape () on the parameters' device."""
     for group in optimiser.param_groups:
         if isinstance(group["lr"], Tensor):
-            group["lr"].copy_(torch.as_tensor(rate))
+            group["lr"].fill_(rate)
         else:
             group["lr"] = float(rate)
 

@@ -150,6 +150,9 @@ class Run:
         self.model.load_state_dict(state["model"])
         self.optimiser.load_state_dict(state["optimiser"])
         device = next(self.model.parameters()).device
+        for group in self.optimiser.param_groups:  # a learning rate that is a tensor comes back on the CPU
+            if isinstance(group["lr"], Tensor):
+                group["lr"] = group["lr"].to(device)
         torch.set_rng_state(state["random"])
         if state["device_random"] is not None:
             torch.get_device_module(device).set_rng_state(state["device_random"], device)

@@ -101,9 +101,8 @@ class MonteCarloEM:
         self.step_size = 0.1
         self.epoch = 0
         self.rows: list[dict[str, float]] = []
-        self._sums: list[
-            tuple[float, float]
-        ] = []  # of log p(x, z) and acceptance, for each step of the epoch under way
+        # Of log p(x, z) and of the acceptance probabilities, for each step of the epoch under way.
+        self._sums: list[tuple[float, float]] = []
         with seeded(seed, x.device):
             self.codes = model.prior.sample((len(x),))
 
