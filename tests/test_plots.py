@@ -21,7 +21,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection
 from matplotlib.colors import to_rgb, to_rgba
 from matplotlib.figure import Figure
-from matplotlib.patches import Circle, FancyBboxPatch
+from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch
 from matplotlib.text import Text
 from numpy.typing import NDArray
 from PIL import Image
@@ -72,6 +72,9 @@ DRAWINGS: dict[str, Callable[[], Axes | Figure]] = {
     "training_curves": lambda: plots.training_curves(history()),
     "latent_scatter": lambda: plots.latent_scatter(*codes(), [str(i) for i in range(10)]),
     "architecture": lambda: plots.architecture(784, [400], 20),
+    "encoder_decoder": lambda: plots.encoder_decoder(784, 20),
+    "plates": plots.plates,
+    "computation_graph": lambda: plots.computation_graph(reparameterized=True),
 }
 every_drawing = pytest.mark.parametrize("draw", DRAWINGS.values(), ids=DRAWINGS.keys())
 
@@ -302,6 +305,7 @@ def test_manifold_keeps_no_graph() -> None:
         (lambda: plots.latent_scatter(torch.zeros(4, 2), torch.zeros(4), ["a"] * 11), "class_names must be 1 to 10"),
         (lambda: plots.architecture(784, [0], 20), "hidden[0] must be an integer of at least 1"),
         (lambda: plots.architecture(784, [400] * 3, 20), "hidden must have at most 2 layers"),
+        (lambda: plots.encoder_decoder(784, 0), "latent_dim must be an integer of at least 1"),
     ],
 )
 def test_bad_input_raises(call: Callable[[], object], message: str) -> None:
@@ -394,3 +398,65 @@ def test_only_the_noise_is_round() -> None:
     assert noise.get_position() == circle.center
     assert circle.get_edgecolor() == to_rgba(noise.get_color())
     assert circle.get_edgecolor() not in {p.get_edgecolor() for p in ax.patches if isinstance(p, FancyBboxPatch)}
+
+
+def no_overlapping_texts(ax: Axes) -> bool:
+    ax.figure.draw_without_rendering()
+    boxes = [text.get_window_extent() for text in ax.texts]
+    return not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
+
+
+def arrows(ax: Axes, dashed: bool) -> list[tuple[tuple[float, float], tuple[float, float]]]:
+    """Start and end of each arrow of a kind."""
+    found = [patch for patch in ax.patches if isinstance(patch, FancyArrowPatch)]
+    return [patch._posA_posB for patch in found if (patch.get_linestyle() == "--") == dashed]
+
+
+def test_an_autoencoder_has_a_code_between_two_images() -> None:
+    ax = plots.encoder_decoder(784, 20)
+    written = [text.get_text() for text in ax.texts]
+    assert sum(text.endswith("784") for text in written) == 2
+    assert "$z$\n20" in written
+    assert {"encoder $g$", "decoder $f$"} <= set(written)
+    assert no_overlapping_texts(ax)
+
+
+def test_the_plate_holds_what_there_is_one_of_for_each_image() -> None:
+    ax = plots.plates()
+    (plate,) = [patch for patch in ax.patches if isinstance(patch, FancyBboxPatch)]
+    inside = {
+        text.get_text()
+        for text in ax.texts
+        if plate.get_x() < text.get_position()[0] < plate.get_x() + plate.get_width()
+    }
+    assert inside == {"$z_i$", "$x_i$", "$N$"}
+    code, image = (patch.center for patch in ax.patches if isinstance(patch, Circle))
+    assert code[1] > image[1]
+    # The model leads from the code, above, to the image, and the posterior back up.
+    assert any(start[1] > end[1] for start, end in arrows(ax, dashed=False))
+    assert any(start[1] < end[1] for start, end in arrows(ax, dashed=True))
+    assert len(arrows(ax, dashed=False)) == len(arrows(ax, dashed=True)) == 2
+    assert no_overlapping_texts(ax)
+
+
+def test_the_gradient_reaches_the_encoder_from_the_likelihood_only_with_reparameterization() -> None:
+    cut, whole = plots.computation_graph(reparameterized=False), plots.computation_graph(reparameterized=True)
+    downwards = [[arrow for arrow in arrows(ax, dashed=True) if arrow[0][1] > arrow[1][1]] for ax in (cut, whole)]
+    assert [len(found) for found in downwards] == [3, 4]
+    # With it, one chain: each gradient sets out from the box in which the one above it ended.
+    ends = sorted((y for arrow in downwards[1] for y in (arrow[0][1], arrow[1][1])), reverse=True)
+    gaps = [upper - lower for upper, lower in itertools.pairwise(ends)]
+    assert gaps[1::2] == pytest.approx([0.46] * 3)
+    for ax, round_node, marks in ((cut, "$z$", 1), (whole, r"$\varepsilon$", 0)):
+        (circle,) = [patch for patch in ax.patches if isinstance(patch, Circle)]
+        (name,) = [text for text in ax.texts if text.get_position() == circle.center]
+        assert name.get_text() == round_node
+        assert [text.get_text() for text in ax.texts].count("×") == marks
+        assert no_overlapping_texts(ax)
+
+
+def test_a_graph_can_be_drawn_beside_another() -> None:
+    figure, axes = plt.subplots(1, 2)
+    assert plots.computation_graph(reparameterized=False, ax=axes[0]) is axes[0]
+    assert plots.computation_graph(reparameterized=True, ax=axes[1]).get_figure(root=True) is figure
+    assert len(plt.get_fignums()) == 1

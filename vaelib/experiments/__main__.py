@@ -13,11 +13,11 @@ from pathlib import Path
 
 from vaelib.checkpoints import CheckpointError
 from vaelib.data import DataError
-from vaelib.experiments import seeds
+from vaelib.experiments import draws, seeds
 from vaelib.experiments.ranks import use_own_accelerator
 from vaelib.experiments.records import Record, RecordError
 
-EXPERIMENTS: dict[str, Callable[..., Record | None]] = {"seeds": seeds.run}
+EXPERIMENTS: dict[str, Callable[..., Record | None]] = {"draws": draws.run, "seeds": seeds.run}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -5,7 +5,8 @@ Every function takes tensors (on any device, with or without gradient) or arrays
 """
 
 from vaelib.plots.curves import latent_scatter, training_curves
-from vaelib.plots.diagrams import architecture
+from vaelib.plots.diagrams import architecture, encoder_decoder
+from vaelib.plots.graphs import computation_graph, plates
 from vaelib.plots.images import comparison, image_grid, manifold
 from vaelib.plots.style import INK, PALETTE, WIDTH, use_style
 
@@ -15,9 +16,12 @@ __all__ = [
     "WIDTH",
     "architecture",
     "comparison",
+    "computation_graph",
+    "encoder_decoder",
     "image_grid",
     "latent_scatter",
     "manifold",
+    "plates",
     "training_curves",
     "use_style",
 ]

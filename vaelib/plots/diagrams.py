@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, Polygon
+from matplotlib.patches import Circle, FancyBboxPatch, Polygon
 
 from vaelib.checks import check_positive_integer
+from vaelib.plots.canvas import arrow, canvas
 from vaelib.plots.style import INK, PALETTE, WIDTH
 
 # All lengths are inches on paper; the axes measure in inches too.
@@ -57,10 +58,7 @@ def architecture(
         raise ValueError(f"hidden must have at most 2 layers to be legible on a page, but has {len(hidden)}")
 
     figure_width = min(WIDTH, max(_NARROWEST, 2 * _MARGIN + _STEP * (2 * len(widths) - 1)))
-    _, ax = plt.subplots(figsize=(figure_width, _TOP - _BOTTOM), layout="none")
-    ax.set_position((0, 0, 1, 1))
-    ax.set(xlim=(0, figure_width), ylim=(_BOTTOM, _TOP), aspect="equal")
-    ax.axis("off")
+    ax = canvas(figure_width, _TOP - _BOTTOM, bottom=_BOTTOM)
 
     heights = [max(_SHORTEST, _TALLEST * (width / max(widths)) ** 0.5) for width in widths]
     heights[-1] = min(heights[-1], _TALLEST_HEAD)
@@ -77,13 +75,13 @@ def architecture(
     for y, name in ((_HEAD, r"$\mu$"), (-_HEAD, r"$\log\,\sigma^2$")):
         _map(ax, places[trunk - 1], heights[trunk - 1], heads, small, "linear", _ENCODER, y)
         _layer(ax, heads, y, small, name, latent_dim, _ENCODER)
-        _arrow(ax, (heads + _BAR / 2, y), (z - _BAR / 2, np.sign(y) * small / 5))
+        arrow(ax, (heads + _BAR / 2, y), (z - _BAR / 2, np.sign(y) * small / 5))
 
     # The noise enters from above.
     ax.add_patch(Circle((z, _NOISE), 0.2, facecolor="white", edgecolor=_RANDOM, linewidth=2))
     ax.text(z, _NOISE, r"$\varepsilon$", color=_RANDOM, ha="center", va="center", size="large")
     ax.text(z + 0.28, _NOISE, r"$\sim\mathcal{N}(0, I)$", color=_RANDOM, va="center")
-    _arrow(ax, (z, _NOISE - 0.2), (z, small / 2), _RANDOM)
+    arrow(ax, (z, _NOISE - 0.2), (z, small / 2), _RANDOM)
     ax.text(z, _BOTTOM + 0.34, r"$z=\mu+\sigma\odot\varepsilon$", ha="center", va="top")
 
     # The decoder: the encoder's widths in reverse.
@@ -95,6 +93,32 @@ def architecture(
 
     for left, right, text in ((places[0], heads, "encoder $q(z|x)$"), (z, places[-1], "decoder $p(x|z)$")):
         ax.text((left + right) / 2, _TOP - 0.05, text, ha="center", va="top")
+    return ax
+
+
+def encoder_decoder(data_dim: int, latent_dim: int) -> Axes:
+    r"""Draw an autoencoder, left to right: x, encoder g, code z, decoder f, and $\tilde x$, compared with x.
+
+    Args:
+        data_dim: D.
+        latent_dim: K.
+
+    Raises:
+        ValueError: if a width is not positive.
+    """
+    check_positive_integer("data_dim", data_dim)
+    check_positive_integer("latent_dim", latent_dim)
+    middle, top = _NARROWEST / 2, _TALLEST / 2
+    ax = canvas(_NARROWEST, _TALLEST + 1.55, bottom=-top - 1.2)
+    ends = (0.7, _NARROWEST - 0.7)
+    _map(ax, ends[0], _TALLEST, middle, _SHORTEST, "encoder $g$", _ENCODER)
+    _map(ax, middle, _SHORTEST, ends[1], _TALLEST, "decoder $f$", _DECODER)
+    _layer(ax, ends[0], 0, _TALLEST, "$x$", data_dim, _ENCODER)
+    _layer(ax, middle, 0, _SHORTEST, "$z$", latent_dim, PALETTE[3])
+    _layer(ax, ends[1], 0, _TALLEST, r"$\tilde x$", data_dim, _DECODER)
+    for end in ends:  # both ends meet in the error
+        arrow(ax, (end, -top - 0.62), (middle + math.copysign(0.72, end - middle), -top - 0.85))
+    ax.text(middle, -top - 0.85, r"$\Vert x-\tilde x\Vert^2$", ha="center", va="center", size="large")
     return ax
 
 
@@ -123,11 +147,3 @@ def _map(
         ax.text(x_next - _BAR / 2 - 0.06, 0.6 * y_next, text, ha="right", va="center", zorder=3)
     else:
         ax.text((x + x_next) / 2, 0, text, ha="center", va="center", zorder=3)
-
-
-def _arrow(ax: Axes, start: tuple[float, float], end: tuple[float, float], colour: str = INK) -> None:
-    """Draw an arrow whose tip stands on `end`."""
-    arrow = FancyArrowPatch(
-        start, end, arrowstyle="-|>", mutation_scale=14, shrinkA=0, shrinkB=0, color=colour, linewidth=1.5, zorder=3
-    )
-    ax.add_patch(arrow)
