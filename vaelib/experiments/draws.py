@@ -37,7 +37,7 @@ def run(out: Path | str, *, dataset: str | None = None, epochs: int | None = Non
     Args:
         out: The folder of the record, which is called draws-DATASET.json.
         dataset: As `vaelib.data.load` names it.
-        epochs: With one draw; a multiple of each L. By default 10 on MNIST, and 300 on the smaller sets.
+        epochs: With one draw; a multiple of each L. By default 10 on MNIST, and 100 on the smaller sets.
 
     Returns:
         What `vaelib.experiments.grid.run_grid` returns; the columns are `num_samples`, `batch_size`, `seed` and
@@ -49,7 +49,7 @@ def run(out: Path | str, *, dataset: str | None = None, epochs: int | None = Non
     device = default_device()
     images = data.load(dataset).to(device)
     if epochs is None:
-        epochs = 10 if images.name == "mnist" else 300
+        epochs = 10 if images.name == "mnist" else 100
     check_positive_integer("epochs", epochs)
     if wrong := [count for count in NUM_SAMPLES if epochs % count]:
         raise ValueError(f"epochs must be a multiple of every number of draws, but {epochs} is none of {wrong}")
