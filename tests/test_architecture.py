@@ -34,6 +34,7 @@ SAME_FLOOR = {
     ("annealing", "marginal"),
     ("training", "runs"),
     ("ensembles", "runs"),
+    ("experiments", "proximity"),
 }
 """(importer, imported): the imports between rooms of one floor that are meant."""
 

@@ -25,3 +25,32 @@ def test_the_amortised_chapter_on_pytorchs_example_and_on_seeds():
     assert len(last) >= 5
     assert last.between(-108, -102).all()
     assert last.max() - last.min() < 3 / 2
+
+
+def test_the_proximity_chapter_on_mnist():
+    text = " ".join((ROOT / "book/part-1/proximity.md").read_text("utf8").split())
+    record = read_record(ROOT / "book/records/proximity-mnist.json")
+    assert (record.settings["dataset"], record.settings["hidden"], record.seeds) == ("mnist", [400], [0, 1, 2, 3, 4])
+    table = record.table
+    assert "1 and 5 epochs, five seeds each; the two halves with $K = 2$ and 5 epochs only" in text
+    both = {(name, k, epochs) for name in ("autoencoder", "vae") for k in (2, 10) for epochs in (1, 5)}
+    runs = table.groupby(["model", "latent_dim", "epochs"])
+    assert set(runs.groups) == both | {("noise", 2, 5), ("pull", 2, 5)}
+    assert (runs.seed.nunique() == 5).all()
+    assert (runs.size() == 5).all()
+
+    assert "more than 0.9 for four test images out of five, and for fewer than one cross-fade out of five" in text
+    assert (table.image_confident.round(1) == 0.8).all()
+    assert (table.midimage_confident < 0.2).all()
+
+    last = table[table.epochs == 5].groupby(["latent_dim", "model"]).mean(numeric_only=True)
+    ratio = last.xs("vae", level="model") / last.xs("autoencoder", level="model")
+    assert "With $K = 10$ its stretch at the codes is lower by more than a fifth, with $K = 2$ by more than half" in text
+    assert ratio.decoder_jacobian[10] < 4 / 5
+    assert ratio.decoder_jacobian[2] < 1 / 2
+    assert "With $K = 10$ the squared error is 9 % higher" in text
+    assert round(100 * ratio.squared_error[10]) == 109
+    assert "the 0.95 quantile falls by about a quarter and by about a tenth" in text
+    assert ratio.encoder_jacobian_95.round(2).to_dict() == {2: 0.76, 10: 0.89}
+    assert "2.9 times as large in the autoencoder as in the VAE" in text
+    assert round(1 / (ratio.encoder_jacobian * ratio.code_spread)[2], 1) == 2.9

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 
 import pytest
 import torch
@@ -20,7 +21,7 @@ def test_without_a_name_it_lists_the_experiments(capsys):
     assert command.main([]) == 0
     shown = capsys.readouterr().out
     for name in command.EXPERIMENTS:
-        assert f"    {name} " in shown
+        assert re.search(rf"^    {name}\s", shown, re.MULTILINE)
 
 
 def test_help_says_what_an_experiment_is(capsys):

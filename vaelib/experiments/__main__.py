@@ -13,11 +13,16 @@ from pathlib import Path
 
 from vaelib.checkpoints import CheckpointError
 from vaelib.data import DataError
-from vaelib.experiments import draws, seeds
+from vaelib.experiments import bottleneck, draws, proximity, seeds
 from vaelib.experiments.ranks import use_own_accelerator
 from vaelib.experiments.records import Record, RecordError
 
-EXPERIMENTS: dict[str, Callable[..., Record | None]] = {"draws": draws.run, "seeds": seeds.run}
+EXPERIMENTS: dict[str, Callable[..., Record | None]] = {
+    "bottleneck": bottleneck.run,
+    "draws": draws.run,
+    "proximity": proximity.run,
+    "seeds": seeds.run,
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

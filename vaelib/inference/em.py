@@ -48,7 +48,8 @@ def em(model: ExactModel, x: Tensor, *, max_iterations: int = 100, tolerance: fl
         x: Images, shape (N, D).
         max_iterations: Pairs of steps at most.
         tolerance: EM stops when the mean of log p(x) rises by no more than this, in nats per image. That proves no
-            convergence: the less x says about z, the shorter EM's steps.
+            convergence: the less x alone says about the parameters, compared with x and z together, the shorter EM's
+            steps.
 
     Returns:
         One row for the model as it came and one for each iteration: `iteration` from 0, and `log_marginal`, the mean of
