@@ -8,7 +8,7 @@ from vaelib.exercises.catalogue.induced_covariance import INDUCED_COVARIANCE
 from vaelib.exercises.catalogue.kl_diagonal import KL_DIAGONAL
 from vaelib.exercises.catalogue.kl_full import KL_FULL
 from vaelib.exercises.catalogue.kl_gaussians import KL_GAUSSIANS
-from vaelib.exercises.catalogue.log_mean_exp import IWAE, NAIVE
+from vaelib.exercises.catalogue.log_averages import IWAE, NAIVE
 from vaelib.exercises.catalogue.mean_field_optimum import MEAN_FIELD
 from vaelib.exercises.catalogue.reparameterize import REPARAMETERIZE
 from vaelib.exercises.catalogue.reparameterize_full import REPARAMETERIZE_FULL

@@ -6,7 +6,7 @@ import math
 
 from torch import Generator
 
-from vaelib.exercises.catalogue.log_mean_exp import log_mean_exp
+from vaelib.bounds import log_mean_exp
 from vaelib.exercises.draws import DRAW_SIZES, normal
 from vaelib.exercises.exercise import Exercise, Ingredient, Mistake, Probe
 from vaelib.exercises.hints import shared

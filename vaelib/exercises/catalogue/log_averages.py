@@ -6,15 +6,11 @@ import math
 
 from torch import Generator, Tensor
 
+from vaelib.bounds import log_mean_exp
 from vaelib.exercises.draws import DRAW_SIZES, between
 from vaelib.exercises.exercise import Exercise, Mistake, Probe
 from vaelib.exercises.hints import shared
 from vaelib.exercises.shapes import shapes_over_draws
-
-
-def log_mean_exp(values: Tensor) -> Tensor:
-    """The logarithm of the average of exp(values) over the first axis, (L, B) -> (B,)."""
-    return values.logsumexp(0) - math.log(len(values))
 
 
 def _spread(generator: Generator, *shape: int) -> Tensor:
