@@ -53,7 +53,8 @@ FEW_EPOCHS = (10_000, 10)
 """At one rate only."""
 
 FLAT_DIM = 2
-"""Latents of models for pictures, at one rate, on the fewest images only."""
+FLAT_IMAGES_AND_EPOCHS = (1000, 100)
+"""Of models with two latents, for pictures, at one rate only."""
 
 IMAGES = 100
 """Test images, and as many training images, on which a trained model is measured."""
@@ -248,11 +249,12 @@ def run(out: Path | str, *, dataset: str | None = None, epochs: int | None = Non
             raise ValueError(f"epochs must be at least 4, as one plan takes a quarter of them, but is {epochs}")
     images = load(dataset)
     longest: tuple[tuple[int, int], ...] = IMAGES_AND_EPOCHS
-    few = FEW_EPOCHS
+    few, flat = FEW_EPOCHS, FLAT_IMAGES_AND_EPOCHS
     if images.name != "mnist":
         longest, few = ((len(images.train), 200),), (len(images.train), 50)
     if epochs is not None:
         longest, few = tuple((count, epochs) for count, _ in longest), (few[0], epochs // 4)
+        flat = (flat[0], epochs)
 
     def work(job: Job, _: Path) -> pd.DataFrame:
         seed, x = int(job["seed"]), images.train[: int(job["images"])]
@@ -270,7 +272,7 @@ def run(out: Path | str, *, dataset: str | None = None, epochs: int | None = Non
     }  # fmt: skip
     plans = [(*size, LATENT_DIM, kind, rate) for size in longest for kind, rates in RATES.items() for rate in rates]
     plans += [(*few, LATENT_DIM, kind, rate) for kind, rate in ONE_RATE.items()]
-    plans += [(*min(longest), FLAT_DIM, kind, rate) for kind, rate in ONE_RATE.items()]
+    plans += [(*flat, FLAT_DIM, kind, rate) for kind, rate in ONE_RATE.items()]
     jobs: list[Job] = [
         {"inference": kind, "images": count, "epochs": length, "latent_dim": latent_dim, "rate": rate, "seed": seed}
         for count, length, latent_dim, kind, rate in plans
