@@ -13,7 +13,7 @@ from pathlib import Path
 
 from vaelib.checkpoints import CheckpointError
 from vaelib.data import DataError
-from vaelib.experiments import bottleneck, draws, proximity, seeds
+from vaelib.experiments import bottleneck, draws, proximity, seeds, without_encoder
 from vaelib.experiments.ranks import use_own_accelerator
 from vaelib.experiments.records import Record, RecordError
 
@@ -22,6 +22,7 @@ EXPERIMENTS: dict[str, Callable[..., Record | None]] = {
     "draws": draws.run,
     "proximity": proximity.run,
     "seeds": seeds.run,
+    "without-encoder": without_encoder.run,
 }
 
 
