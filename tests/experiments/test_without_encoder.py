@@ -72,7 +72,8 @@ def test_a_rate_of_zero_leaves_the_table_at_the_prior_and_moves_the_decoder(imag
     assert not any(torch.equal(one, other) for one, other in pairs)
 
 
-def test_measures_are_those_of_the_models_own_posteriors(images):
+def test_measures_are_those_of_the_models_own_posteriors(images, monkeypatch):
+    monkeypatch.setattr(experiment, "STEPS", 40)
     learner = Learner("encoder", images.train[:250], 3, seed=1)
     results = measure(learner, images.test)
     with torch.no_grad():
@@ -80,7 +81,7 @@ def test_measures_are_those_of_the_models_own_posteriors(images):
         new = sgvb_b(learner.model, images.test[:20], 2000).elbo.mean().item()
     assert results["train_bound"] == pytest.approx(again, abs=0.1)
     assert results["test_bound"] == pytest.approx(new, abs=0.1)
-    assert results["train_local"] > results["train_bound"]
+    assert results["train_local"] > results["train_bound"] + 0.1
     assert results["test_local"] < results["test_log_marginal"]
     assert math.isnan(measure(Learner("table", images.train[:250], 3, seed=1), images.test)["test_bound"])
 
