@@ -13,11 +13,12 @@ from pathlib import Path
 
 from vaelib.checkpoints import CheckpointError
 from vaelib.data import DataError
-from vaelib.experiments import bottleneck, draws, proximity, seeds, without_encoder
+from vaelib.experiments import amortization, bottleneck, draws, proximity, seeds, without_encoder
 from vaelib.experiments.ranks import use_own_accelerator
 from vaelib.experiments.records import Record, RecordError
 
 EXPERIMENTS: dict[str, Callable[..., Record | None]] = {
+    "amortization": amortization.run,
     "bottleneck": bottleneck.run,
     "draws": draws.run,
     "proximity": proximity.run,
