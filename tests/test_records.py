@@ -54,3 +54,23 @@ def test_the_proximity_chapter_on_mnist():
     assert ratio.encoder_jacobian_95.round(2).to_dict() == {2: 0.76, 10: 0.89}
     assert "2.9 times as large in the autoencoder as in the VAE" in text
     assert round(1 / (ratio.encoder_jacobian * ratio.code_spread)[2], 1) == 2.9
+
+
+def test_the_chapter_on_mean_field_on_the_runs_behind_it():
+    text = " ".join((ROOT / "book/part-4/q3-3-mean-field.md").read_text("utf8").split())
+    record = read_record(ROOT / "book/records/amortization-mnist.json")
+    assert (
+        "three seeds, a 784-400-20 model trained for five epochs, a hundred test and a hundred training images" in text
+    )
+    settings = record.settings
+    assert (settings["hidden"], settings["latent_dim"], settings["epochs"]) == ([400], 20, 5)
+    assert (record.table.groupby(["seed", "split"]).size() == 100).all()
+    assert len(record.seeds) == 3
+    assert "5000 importance samples for each" in text
+    assert settings["weights"] == 5000
+    assert "with 25 to 1600 hidden units" in text
+    assert settings["widths"] == [25, 100, 400, 1600]
+    joint = read_record(ROOT / "book/records/without-encoder-mnist.json").table
+    assert "on 10,000 and on 1000 binary images (40 and 200 epochs)" in text
+    longest = joint[joint.latent_dim == 10].groupby("images").epochs.max()
+    assert longest.to_dict() == {1000: 200, 10_000: 40}
