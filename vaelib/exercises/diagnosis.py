@@ -45,7 +45,8 @@ def diagnose(exercise: Exercise, answer: Answer, trials: Sequence[Trial]) -> tup
 
 def _is_random(answer: Answer, trial: Trial) -> bool:
     """Whether the answer draws numbers of its own, or gives something else when it is asked again."""
-    for _ in range(8):  # one that picks a number at random may pick the same again
+    for seed in range(8):  # one that picks a number at random may pick the same again
+        torch.manual_seed(seed)  # not the state that an answer which sets a seed of its own has left
         state = torch.random.get_rng_state()
         again = Trial.of(trial.exercise, answer, trial.probe, trial.dtype)
         if not torch.equal(state, torch.random.get_rng_state()):
@@ -101,6 +102,8 @@ def _by_shape(exercise: Exercise, plain: Sequence[Trial]) -> str | None:
     wrong = [trial for trial in plain if trial.fault == "shape" and trial.parts is not None]
     if not wrong:
         return None
+    if all(1 in trial.inputs[0].shape for trial in wrong):  # an axis of size one is missing, and nothing is reduced
+        return None if any(trial.fault == "raised" for trial in plain) else "wrong-shape"
     for mistake in exercise.shapes(*wrong[0].inputs):
         if all(
             trial.parts is not None and trial.parts[0].shape == exercise.shapes(*trial.inputs)[mistake]

@@ -18,8 +18,8 @@ HINTS = {
     "count what you sum over.",
     "modified-in-place": "The inputs are not the same after the call. Whoever passed them still needs them, and so "
     "does the backward pass: which operation writes into its argument?",
-    "random": "Called twice with the same inputs, your function returns two results. All randomness that it may use "
-    "is among its arguments.",
+    "random": "Your function draws random numbers, or gives another result when it is called again. All randomness "
+    "that it may use is among its arguments.",
     "unstable": "The formula is right, and its evaluation is not: some intermediate result overflows, underflows, or "
     "is rounded, clamped or shifted by an epsilon. Which one would be 0 or infinite in float32?",
     "detached": "The values are right, but their gradient does not come back, or only in part. What leaves the graph: "

@@ -110,7 +110,11 @@ REPARAMETERIZE_FULL = Exercise(
                 lambda mean, scale, noise: mean + scale * noise,
             ),
         ),
-        Mistake("not-squeezed", "The vectors still carry the axis that made them matrices of one column."),
+        Mistake(
+            "not-squeezed",
+            "The vectors still carry the axis that made them matrices of one column.",
+            (lambda mean, scale, noise: mean.unsqueeze(1) + scale @ noise.unsqueeze(-1),),
+        ),
         Mistake("transposed", "You have multiplied by the transpose of S. Mind what `noise @ S` does to a row."),
         Mistake("diagonal-only", "The numbers beside the diagonal of S do nothing in your answer."),
         Mistake(
