@@ -1,0 +1,144 @@
+r"""Figure 2 of "Auto-Encoding Variational Bayes": the lower bound against samples, AEVB and wake-sleep.
+
+The setting is that of section 5 (Kingma and Welling 2014, https://arxiv.org/abs/1312.6114): one hidden layer of tanh
+units, 500 for MNIST and 200 for the Frey Face, all parameters drawn from $\mathcal{N}(0, 0.01)$, Adagrad with one of
+three step sizes, minibatches of 100, one draw of z, and the weight decay of a prior $\mathcal{N}(0, I)$ over the
+parameters. Chapter: "The lower bound".
+"""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import nn
+
+from vaelib import data
+from vaelib.bounds import sgvb_b
+from vaelib.checks import check_positive_integer
+from vaelib.decoders import GaussianDecoder
+from vaelib.devices import default_device
+from vaelib.experiments.grid import Job, run_grid
+from vaelib.experiments.records import Record
+from vaelib.inference.wake_sleep import wake_sleep
+from vaelib.models import VAE
+from vaelib.runs import NonFiniteLossError, Objective, seeded
+from vaelib.training import evaluate, fit
+
+SEEDS = range(3)
+METHODS: dict[str, Objective] = {"aevb": sgvb_b, "wake-sleep": wake_sleep}
+HIDDEN = {"mnist": 500, "frey": 200, "digits": 100}
+LATENT_DIMS = {"mnist": (3, 5, 10, 20, 200), "frey": (2, 5, 10, 20), "digits": (3, 10)}
+STEP_SIZES = (0.01, 0.02, 0.1)
+BATCH_SIZE = 100
+WEIGHT_STD = 0.1
+SAMPLES = 10_000_000
+"""Of training, counted with repetition."""
+
+PILOT_SAMPLES = 60_000
+"""After as many, the step size is chosen by the bound on the training images."""
+
+POINTS_PER_DECADE = 20
+
+
+def make_model(images: data.Dataset, latent_dim: int, seed: int) -> VAE:
+    """The paper's network for a data set, its parameters drawn from N(0, 0.01), biases included.
+
+    Args:
+        images: MNIST or the digits have Bernoulli pixels, whose grey values are scored by their cross-entropy; those of
+            the Frey Face are Gaussian, with means in (0, 1) and a variance of their own, both functions of z.
+        latent_dim: K.
+        seed: Of the draws.
+    """
+    gaussian = partial(GaussianDecoder, noise="predicted", sigmoid_mean=True)
+    kind: dict[str, Any] = {"likelihood": gaussian} if images.name == "frey" else {"grey": True}
+    model = VAE.mlp(images.dim, (HIDDEN[images.name],), latent_dim, activation=nn.Tanh, **kind)
+    with seeded(seed, torch.device("cpu")):
+        for parameter in model.parameters():
+            nn.init.normal_(parameter, std=WEIGHT_STD)
+    return model
+
+
+def shown_epochs(epochs: int, images: int) -> list[int]:
+    """The epochs whose numbers of samples are nearest to evenly spaced ones on a logarithmic axis, the last included.
+
+    Args:
+        epochs: How many there are.
+        images: Samples an epoch.
+    """
+    wanted = 10 ** (torch.arange(0, 12 * POINTS_PER_DECADE) / POINTS_PER_DECADE) / images
+    return sorted({round(float(epoch)) for epoch in wanted if 1 <= round(float(epoch)) <= epochs} | {epochs})
+
+
+def run(out: Path | str, *, dataset: str | None = None, epochs: int | None = None) -> Record | None:
+    """Train with each method, number of latents and seed, and record the bound along the way.
+
+    Args:
+        out: The folder of the record, which is called lower-bound-DATASET.json.
+        dataset: As `vaelib.data.load` names it.
+        epochs: Of each run; by default as many as `SAMPLES` make, rounded up.
+
+    Returns:
+        What `vaelib.experiments.grid.run_grid` returns. For each job the columns are `step_size`, the one that was
+        chosen, and in the epochs of `shown_epochs` the number of `samples` so far, `train_elbo`, the mean of SGVB
+        estimates over the epoch's training images while the weights were moving, and `test_elbo` after it, in nats.
+    """
+    device = default_device()
+    images = data.load(dataset).to(device)
+    epochs = -(-SAMPLES // len(images.train)) if epochs is None else epochs
+    check_positive_integer("epochs", epochs)
+    pilot_epochs = min(epochs, -(-PILOT_SAMPLES // len(images.train)))
+
+    def train(job: Job, model: VAE, epochs: int, step_size: float, checkpoint: Path | None = None) -> pd.DataFrame:
+        return fit(
+            model,
+            images.train,
+            None if checkpoint is None else images.test,
+            epochs=epochs,
+            objective=METHODS[str(job["method"])],
+            batch_size=BATCH_SIZE,
+            optimiser="adagrad",
+            learning_rate=step_size,
+            schedule="constant",
+            weight_decay=1 / len(images.train),
+            seed=int(job["seed"]),
+            device=device,
+            progress=False,
+            checkpoint=checkpoint,
+        )
+
+    def model_of(job: Job) -> VAE:
+        return make_model(images, int(job["latent_dim"]), int(job["seed"]))
+
+    def pilot(job: Job, step_size: float) -> float:
+        model = model_of(job)
+        try:
+            train(job, model, pilot_epochs, step_size)
+        except NonFiniteLossError:  # too large a step: not the one to choose
+            return -math.inf
+        return evaluate(model, images.train, seed=int(job["seed"]))["elbo"]
+
+    def work(job: Job, checkpoint: Path) -> pd.DataFrame:
+        step_size = max(STEP_SIZES, key=lambda step: pilot(job, step))
+        history = train(job, model_of(job), epochs, step_size, checkpoint)
+        history = history[history["epoch"].isin(shown_epochs(epochs, len(images.train)))]
+        samples = history["epoch"] * len(images.train)
+        return history[["train_elbo", "test_elbo"]].assign(samples=samples, step_size=step_size).reset_index(drop=True)
+
+    settings = {
+        "dataset": images.name, "epochs": epochs, "images": len(images.train), "hidden": HIDDEN[images.name],
+        "activation": "tanh", "weight_std": WEIGHT_STD, "optimiser": "adagrad", "step_sizes": STEP_SIZES,
+        "pilot_epochs": pilot_epochs, "batch_size": BATCH_SIZE, "weight_decay": 1 / len(images.train),
+        "num_samples": 1, "device": device.type, "dtype": str(torch.get_default_dtype()).removeprefix("torch."),
+    }  # fmt: skip
+    jobs: list[Job] = [
+        {"method": method, "latent_dim": latent_dim, "seed": seed}
+        for seed in SEEDS
+        for latent_dim in sorted(LATENT_DIMS[images.name], reverse=True)
+        for method in METHODS
+    ]
+    return run_grid(f"lower-bound-{images.name}", jobs, work, settings=settings, out=out)
