@@ -168,6 +168,12 @@ def test_without_grad():
         assert not torch.is_grad_enabled()
 
 
+def test_another_default_device():
+    with torch.device("meta"):  # as a reader has it who has made the GPU the default
+        assert check("kl-full", EXERCISES["kl-full"].right).passed
+        assert torch.get_default_device().type == "meta"
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("name", EXERCISES)
 def test_any_default_dtype(name, dtype):

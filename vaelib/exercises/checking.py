@@ -23,8 +23,8 @@ def check(name: str, answer: Answer, seed: int | None = None) -> Report:
     """Try an answer to an exercise of the book.
 
     The answer is called with inputs of several sizes, 1 among them, in float64 and in float32; where it belongs into a
-    training objective, its gradients are tried as well. The inputs are drawn afresh each time. It takes under a second,
-    and leaves the state of the global random number generator as it was.
+    training objective, its gradients are tried as well. The inputs are drawn afresh each time, on the CPU. A check
+    takes under a second, and leaves the state of the global random number generator as it was.
 
     Args:
         name: Of the exercise, as the chapter gives it; `EXERCISES` has them all.
@@ -53,7 +53,7 @@ def check(name: str, answer: Answer, seed: int | None = None) -> Report:
             f"answer must be a function, but is a {type(answer).__name__}: pass its name, without calling it"
         )
     seed = secrets.randbelow(10**6) if seed is None else seed
-    with torch.random.fork_rng(devices=[]), torch.enable_grad():
+    with torch.device("cpu"), torch.random.fork_rng(devices=[]), torch.enable_grad():
         torch.manual_seed(seed)
         return _check(EXERCISES[name], answer, seed)
 

@@ -48,7 +48,7 @@ def _is_random(answer: Answer, trial: Trial) -> bool:
     for seed in range(8):  # one that picks a number at random may pick the same again
         torch.manual_seed(seed)  # not the state that an answer which sets a seed of its own has left
         state = torch.random.get_rng_state()
-        again = Trial.of(trial.exercise, answer, trial.probe, trial.dtype)
+        again = trial.by(answer)
         if not torch.equal(state, torch.random.get_rng_state()):
             return True
         if not (trial.finite and again.finite):
@@ -73,6 +73,8 @@ def _has_numbers(trial: Trial) -> bool:
 def _like_a_known_one(exercise: Exercise, plain: Sequence[Trial]) -> str | None:
     """The mistake whose written-out answer agrees with this one at all inputs; if several do, with most results."""
     best, most = None, 0
+    if not any(trial.finite for trial in plain):
+        return None
     for mistake in exercise.mistakes:
         for known in mistake.answers:
             agreements = _agreements(known, plain)
@@ -85,7 +87,7 @@ def _agreements(known: Answer, trials: Sequence[Trial]) -> int:
     """For how many inputs an answer does as a wrong one does; 0 if not for all, or if a right one would do the same."""
     numbers, failures, telling = 0, 0, 0
     for trial in trials:
-        other = Trial.of(trial.exercise, known, trial.probe, trial.dtype)
+        other = trial.by(known)
         if trial.finite and not (other.finite and trial.agrees(other)):
             return 0
         if trial.finite:

@@ -28,10 +28,21 @@ class Trial:
     raw: Any
     error: Exception | None
     modified: bool
+    expected: Inputs
+    """The right result, worked out in float64."""
 
     @classmethod
     def of(cls, exercise: Exercise, answer: Answer, probe: Probe, dtype: torch.dtype) -> Trial:
         """Call the answer; whatever it raises is part of the outcome."""
+        right = as_tuple(exercise.right(*(tensor.to(dtype).double() for tensor in probe.inputs)))
+        return cls._of(exercise, answer, probe, dtype, tuple(part.to(dtype) for part in right))
+
+    def by(self, other: Answer) -> Trial:
+        """What another answer returns for the same inputs."""
+        return self._of(self.exercise, other, self.probe, self.dtype, self.expected)
+
+    @classmethod
+    def _of(cls, exercise: Exercise, answer: Answer, probe: Probe, dtype: torch.dtype, expected: Inputs) -> Trial:
         inputs = tuple(tensor.to(dtype) for tensor in probe.inputs)
         given = tuple(tensor.clone() for tensor in inputs)
         raw, error = None, None
@@ -40,7 +51,7 @@ class Trial:
         except Exception as raised:  # the reader's own code may raise anything
             error = raised
         modified = not all(torch.equal(before, after) for before, after in zip(inputs, given, strict=True))
-        return cls(exercise, probe, inputs, raw, error, modified)
+        return cls(exercise, probe, inputs, raw, error, modified, expected)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -51,12 +62,6 @@ class Trial:
     def plain(self) -> bool:
         """Whether these inputs ask for the formula, and not for care with rounding."""
         return not self.probe.extreme and self.dtype == torch.float64
-
-    @cached_property
-    def expected(self) -> tuple[Tensor, ...]:
-        """The right result, worked out in float64."""
-        right = self.exercise.right(*(tensor.double() for tensor in self.inputs))
-        return tuple(part.to(self.dtype) for part in as_tuple(right))
 
     @cached_property
     def parts(self) -> tuple[Tensor, ...] | None:
