@@ -10,7 +10,7 @@ from exercises.answers import universal
 
 from vaelib.exercises import EXERCISES, check
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # readers may write what torch warns about
+pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")  # torch.func.hessian uses it
 
 ANSWERS = {name: importlib.import_module(f"exercises.answers.{name.replace('-', '_')}") for name in EXERCISES}
 
