@@ -26,13 +26,18 @@ def test_constant_stays():
 
 
 @pytest.mark.parametrize("weight_decay", [0.0, 0.3])
-def test_adagrad_is_torchs(weight_decay):
+@pytest.mark.parametrize("fused", [False, True])
+def test_adagrad_is_torchs(fused, weight_decay):
     torch.manual_seed(0)
     start = [torch.randn(3, 2), torch.randn(4)]
     ours = [value.clone().requires_grad_() for value in start]
     theirs = [value.clone().requires_grad_() for value in start]
     unused = torch.zeros(2, requires_grad=True)
-    optimisers = Adagrad([*ours, unused], 0.5, weight_decay), torch.optim.Adagrad(theirs, 0.5, 0, weight_decay)
+    mine = make_optimiser("adagrad", [*ours, unused], weight_decay)
+    if not fused:  # as on CUDA
+        mine = Adagrad([*ours, unused], 0.0, weight_decay)
+    set_learning_rate(mine, 0.5)
+    optimisers = mine, torch.optim.Adagrad(theirs, 0.5, 0, weight_decay, foreach=False)
     for _ in range(20):
         for optimiser, values in zip(optimisers, (ours, theirs), strict=True):
             optimiser.zero_grad()

@@ -23,7 +23,8 @@ WARM_UP = 0.3
 class Adagrad(Optimizer):
     r"""Each coordinate moves by $-\eta g_t / (\sqrt{\sum_{s \le t} g_s^2} + \epsilon)$ (Duchi, Hazan and Singer 2011).
 
-    `torch.optim.Adagrad` takes the same steps, but counts them in Python, and so cannot be recorded as a CUDA graph.
+    `torch.optim.Adagrad` takes the same steps, but counts them in Python, and so cannot be recorded as a CUDA graph. On
+    a processor it is the faster one, as it goes through the weights once.
 
     Args:
         parameters: What learns, tensors of any shape.
@@ -66,7 +67,9 @@ def make_optimiser(name: OptimiserName, parameters: Iterable[Tensor], weight_dec
     if name == "adam":
         return Adam(parameters, lr=rate, weight_decay=weight_decay, fused=True, capturable=on_cuda)
     if name == "adagrad":
-        return Adagrad(parameters, lr=rate, weight_decay=weight_decay)
+        if on_cuda:
+            return Adagrad(parameters, lr=rate, weight_decay=weight_decay)
+        return torch.optim.Adagrad(parameters, lr=rate, weight_decay=weight_decay, fused=True)
     raise ValueError(f'optimiser must be "adam" or "adagrad", but is {name!r}')
 
 

@@ -27,7 +27,7 @@ def train(images, latent_dim, seed, step_size, epochs, objective):
 
 
 def test_each_job_is_a_run_of_fit_at_the_best_of_three_step_sizes(tmp_path, monkeypatch):
-    monkeypatch.setattr(lower_bound, "SEEDS", range(1, 2))
+    monkeypatch.setattr(lower_bound, "SEEDS", range(1, 3))
     monkeypatch.setattr(lower_bound, "PILOT_SAMPLES", 2000)
     record = lower_bound.run(tmp_path, dataset="digits", epochs=4)
     table = record.table
@@ -35,9 +35,11 @@ def test_each_job_is_a_run_of_fit_at_the_best_of_three_step_sizes(tmp_path, monk
     shown = lower_bound.shown_epochs(4, 1437)
     jobs = table.groupby(["method", "latent_dim", "seed"], sort=False)
     assert list(jobs.groups) == [
-        ("aevb", 10, 1), ("wake-sleep", 10, 1), ("aevb", 3, 1), ("wake-sleep", 3, 1)
+        ("aevb", 10, 1), ("wake-sleep", 10, 1), ("aevb", 3, 1), ("wake-sleep", 3, 1),
+        ("aevb", 10, 2), ("wake-sleep", 10, 2), ("aevb", 3, 2), ("wake-sleep", 3, 2),
     ]  # fmt: skip
-    assert all(job.samples.tolist() == [1437 * epoch for epoch in shown] for _, job in jobs)
+    for (_, _, seed), job in jobs:  # a tenth of four epochs, rounded up, is one
+        assert job.samples.tolist() == [1437 * epoch for epoch in (shown if seed == 1 else [1])]
     images = data.load("digits")
     pilots = {step: train(images, 3, 1, step, 2, wake_sleep)[0] for step in (0.01, 0.02, 0.1)}
     bounds = {step: evaluate(model, images.train, seed=1)["elbo"] for step, model in pilots.items()}
