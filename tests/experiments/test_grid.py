@@ -13,6 +13,7 @@ import torch
 
 from vaelib.bounds import sgvb_b
 from vaelib.checkpoints import CheckpointError
+from vaelib.devices import default_device
 from vaelib.experiments import grid, records
 from vaelib.experiments.grid import JobError, run_grid
 from vaelib.experiments.records import Record, RecordError
@@ -47,7 +48,8 @@ def test_the_table_has_the_settings_before_the_results(tmp_path):
         }
     )
     pd.testing.assert_frame_equal(record.table, expected, check_exact=True)
-    assert record.settings == {"epochs": 2, "hidden": [8, 4], "jobs": NAMES}
+    where = {"device": default_device().type, "dtype": "float64"}
+    assert record.settings == {"epochs": 2, "hidden": [8, 4], **where, "jobs": NAMES}
     assert record.seeds == [0, 1]
     assert record.provenance["processes"] == 1
     assert list(record.provenance["jobs"]) == NAMES
@@ -335,6 +337,7 @@ def test_a_job_that_fails_ends_both_processes_and_is_named(tmp_path, torchrun):
     ended = torchrun(str(Path(__file__).with_name("failing_grid.py")), str(tmp_path))
     assert ended.returncode != 0
     assert "JobError: job seed=2 failed: ZeroDivisionError: by intent" in ended.stderr
+    torch.set_default_dtype(torch.float32)  # as the processes had it; conftest.py restores it
     done = []
 
     def remember(job, checkpoint):

@@ -209,7 +209,6 @@ def run(out: Path | str, *, dataset: str | None = None, epochs: int | None = Non
         "dataset": images.name, "epochs": epochs, "hidden": HIDDEN, "latent_dim": LATENT_DIM,
         "batch_size": BATCH_SIZE, "learning_rate": LEARNING_RATE, "schedule": "one-cycle", "widths": WIDTHS,
         "images": IMAGES, "checked": CHECKED, "few_steps": FEW_STEPS, "steps": STEPS, "step_size": STEP_SIZE,
-        "full_step_size": FULL_STEP_SIZE, "draws": DRAWS, "weights": WEIGHTS, "device": device.type,
-        "dtype": str(torch.get_default_dtype()).removeprefix("torch."),
+        "full_step_size": FULL_STEP_SIZE, "draws": DRAWS, "weights": WEIGHTS,
     }  # fmt: skip
     return run_grid(f"amortization-{images.name}", [{"seed": seed} for seed in SEEDS], work, settings=settings, out=out)

@@ -69,8 +69,7 @@ def run(out: Path | str, *, dataset: str | None = None, epochs: int | None = Non
 
     settings = {
         "dataset": images.name, "hidden": HIDDEN, "batch_size": BATCH_SIZE, "learning_rate": LEARNING_RATE,
-        "schedule": "one-cycle", "device": device.type,
-        "dtype": str(torch.get_default_dtype()).removeprefix("torch."),
+        "schedule": "one-cycle",
     }  # fmt: skip
     jobs = [
         {"epochs": length, "latent_dim": latent_dim, "seed": seed}

@@ -75,8 +75,7 @@ def run(out: Path | str, *, dataset: str | None = None, epochs: int | None = Non
 
     settings = {
         "dataset": images.name, "epochs": epochs, "hidden": HIDDEN, "latent_dim": LATENT_DIM,
-        "learning_rate": LEARNING_RATE, "schedule": "constant", "device": device.type,
-        "dtype": str(torch.get_default_dtype()).removeprefix("torch."),
+        "learning_rate": LEARNING_RATE, "schedule": "constant",
     }  # fmt: skip
     jobs = [
         {"num_samples": num_samples, "batch_size": cost // num_samples, "seed": seed}

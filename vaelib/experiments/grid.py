@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 
 from vaelib import checkpoints
+from vaelib.devices import default_device
 from vaelib.experiments.ranks import Ranks
 from vaelib.experiments.records import Record, plain, provenance, read_record, start, write_record
 from vaelib.progress import progress_bar
@@ -54,16 +56,17 @@ def run_grid(
             `seed`. They are begun in this order, so with several processes the longest should come first.
         work: Does a job, given its settings and a folder of its own for checkpoints (such as `vaelib.training.fit`
             takes), and returns a table such as `write_record` takes.
-        settings: All else that decides the results, the same for every job.
+        settings: All else that decides the results, the same for every job, but for the type of the default device and
+            the default dtype: these are added.
         out: The folder of the record.
         progress: Whether to show a progress bar.
 
     Returns:
         The record; None in every process but the first. Its table has the jobs' tables below one another, after
         columns with each job's settings; a column that only some of them have is NaN for the others. Its `settings`
-        are those given, and the names of the `jobs`. Its provenance is that of the process that wrote it (so `seconds`
-        do not count what came before a kill), and notes the number of `processes` and for each of the `jobs` whether
-        it was `resumed` from a checkpoint, and where else its provenance differs.
+        are those given, `device` and `dtype`, and the names of the `jobs`. Its provenance is that of the process that
+        wrote it (so `seconds` do not count what came before a kill), and notes the number of `processes` and for each
+        of the `jobs` whether it was `resumed` from a checkpoint, and where else its provenance differs.
 
     Raises:
         JobError: If a job fails.
@@ -71,7 +74,8 @@ def run_grid(
         ValueError: If the jobs are not as described, or two of them are the same.
     """
     names = _names_of(jobs, settings)
-    common: dict[str, Any] = plain("settings", settings)
+    numbers = {"device": default_device().type, "dtype": str(torch.get_default_dtype()).removeprefix("torch.")}
+    common: dict[str, Any] = plain("settings", {**settings, **numbers})
     path = Path(out, f"{name}.json")
     folder = path.with_name(f"{name}.unfinished")
     ranks = Ranks(str(path))

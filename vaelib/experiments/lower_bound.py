@@ -139,8 +139,7 @@ def run(out: Path | str, *, dataset: str | None = None, epochs: int | None = Non
         "dataset": images.name, "epochs": epochs, "short_epochs": short_epochs, "images": len(images.train),
         "hidden": HIDDEN[images.name], "activation": "tanh", "weight_std": WEIGHT_STD, "optimiser": "adagrad",
         "step_sizes": STEP_SIZES, "pilot_epochs": pilot_epochs, "batch_size": BATCH_SIZE,
-        "weight_decay": 1 / len(images.train), "num_samples": 1, "device": device.type,
-        "dtype": str(torch.get_default_dtype()).removeprefix("torch."),
+        "weight_decay": 1 / len(images.train), "num_samples": 1,
     }  # fmt: skip
     jobs: list[Job] = [
         {"method": method, "latent_dim": latent_dim, "seed": seed}

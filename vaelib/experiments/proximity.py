@@ -283,7 +283,6 @@ def run(out: Path | str, *, dataset: str | None = None, epochs: int | None = Non
     settings = {
         "dataset": images.name, "hidden": HIDDEN, "batch_size": BATCH_SIZE, "learning_rate": LEARNING_RATE,
         "schedule": "one-cycle", "images": IMAGES, "places": PLACES, "num_neighbours": NUM_NEIGHBOURS,
-        "device": device.type, "dtype": str(torch.get_default_dtype()).removeprefix("torch."),
     }  # fmt: skip
     jobs: list[Job] = [
         {"model": model, "latent_dim": latent_dim, "epochs": length, "seed": seed}

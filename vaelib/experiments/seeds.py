@@ -60,8 +60,7 @@ def run(out: Path | str, *, dataset: str | None = None, epochs: int | None = Non
 
     settings = {
         "dataset": images.name, "epochs": epochs, "hidden": HIDDEN, "batch_size": BATCH_SIZE,
-        "learning_rate": LEARNING_RATE, "schedule": "one-cycle", "device": device.type,
-        "dtype": str(torch.get_default_dtype()).removeprefix("torch."),
+        "learning_rate": LEARNING_RATE, "schedule": "one-cycle",
     }  # fmt: skip
     jobs = [{"latent_dim": latent_dim, "seed": seed} for latent_dim in LATENT_DIMS for seed in SEEDS]
     return run_grid(f"seeds-{images.name}", jobs, train, settings=settings, out=out)

@@ -267,8 +267,7 @@ def run(out: Path | str, *, dataset: str | None = None, epochs: int | None = Non
     settings = {
         "dataset": images.name, "hidden": HIDDEN, "batch_size": BATCH_SIZE, "learning_rate": LEARNING_RATE,
         "schedule": "one-cycle", "measured_images": IMAGES, "steps": STEPS, "num_samples": NUM_SAMPLES,
-        "neighbours": NEIGHBOURS, "num_neighbours": NUM_NEIGHBOURS, "device": default_device().type,
-        "dtype": str(torch.get_default_dtype()).removeprefix("torch."),
+        "neighbours": NEIGHBOURS, "num_neighbours": NUM_NEIGHBOURS,
     }  # fmt: skip
     plans = [(*size, LATENT_DIM, kind, rate) for size in longest for kind, rates in RATES.items() for rate in rates]
     plans += [(*few, LATENT_DIM, kind, rate) for kind, rate in ONE_RATE.items()]
