@@ -14,6 +14,7 @@ from vaelib.bounds import ELBO
 from vaelib.decoders import BernoulliDecoder, GaussianDecoder
 from vaelib.experiments import likelihoods
 from vaelib.models import VAE
+from vaelib.runs import NonFiniteLossError
 from vaelib.training import fit
 
 
@@ -61,7 +62,7 @@ def test_a_fixed_sigma_is_a_weight_of_the_squared_error(record):
         kl = kl_divergence(Normal(q.loc, q.stddev), Normal(0.0, 1.0)).sum(-1)
         return ELBO(reconstruction - kl, reconstruction, kl)
 
-    options = {"objective": bound, "learning_rate": 3e-3, "seed": 0, "progress": False}
+    options = {"objective": bound, "learning_rate": 1e-2, "seed": 0, "progress": False}
     history = fit(model, images.train[:600], images.test, epochs=2, **options)
     row = row_of(record, "fixed", start=std)
     assert row["std"] == pytest.approx(std)
@@ -76,7 +77,7 @@ def test_the_bernoulli_is_that_of_the_library(record):
     images = data.load("digits")
     torch.manual_seed(0)
     model = VAE.mlp(64, (200,), 20, likelihood=partial(BernoulliDecoder, grey=True))
-    fit(model, images.train[:600], epochs=2, learning_rate=3e-3, seed=0, progress=False)
+    fit(model, images.train[:600], epochs=2, learning_rate=1e-2, seed=0, progress=False)
     row = row_of(record, "bernoulli")
     with torch.no_grad():
         q = model.encode(images.test)
@@ -97,6 +98,18 @@ def test_dequantised_pixels_stay_in_their_cell():
     error = 5 / levels / math.sqrt(12 * len(y))
     assert ((y.mean(0) - cell - 0.5 / levels).abs() < error).all()
     assert y.std(0) == pytest.approx(torch.full((levels,), 1 / levels / math.sqrt(12)), rel=0.03)
+
+
+def test_a_run_that_overflows_is_recorded_as_such(tmp_path, monkeypatch):
+    def overflow(*_, **__):
+        raise NonFiniteLossError
+
+    monkeypatch.setenv("TQDM_DISABLE", "1")
+    monkeypatch.setattr(likelihoods, "SEEDS", range(1))
+    monkeypatch.setattr(likelihoods, "fit", overflow)
+    record = likelihoods.run(tmp_path, dataset="digits", epochs=1)
+    assert record.table.test_elbo.isna().all()
+    assert len(record.table) == len(likelihoods.STDS) + 4 + 3
 
 
 def test_the_smallest_sigma_and_refusals():
