@@ -13,11 +13,21 @@ from pathlib import Path
 
 from vaelib.checkpoints import CheckpointError
 from vaelib.data import DataError
-from vaelib.experiments import amortization, bottleneck, draws, lower_bound, proximity, seeds, without_encoder
+from vaelib.experiments import (
+    active_units,
+    amortization,
+    bottleneck,
+    draws,
+    lower_bound,
+    proximity,
+    seeds,
+    without_encoder,
+)
 from vaelib.experiments.ranks import use_own_accelerator
 from vaelib.experiments.records import Record, RecordError
 
 EXPERIMENTS: dict[str, Callable[..., Record | None]] = {
+    "active-units": active_units.run,
     "amortization": amortization.run,
     "bottleneck": bottleneck.run,
     "draws": draws.run,
