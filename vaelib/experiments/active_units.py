@@ -34,6 +34,9 @@ LATENT_DIMS = (2, 5, 10, 20, 50, 100, 200)
 SMALL_LATENT_DIMS = (2, 5, 10, 20, 50)
 """For the sets that are smaller than MNIST."""
 
+REPEATED = (5, 20, 50)
+"""The sizes that are trained with every seed; the others with the first."""
+
 HIDDEN = (400,)
 BATCH_SIZE = 100
 LEARNING_RATE = 5e-3
@@ -121,7 +124,7 @@ def measure(model: VAE, images: data.Dataset, seed: int) -> pd.DataFrame:
 
 
 def run(out: Path | str, *, dataset: str | None = None, epochs: int | None = None) -> Record | None:
-    """Train a model for each K and seed, and record which of its units it uses.
+    """Train a model for each K, for some with several seeds, and record which of its units it uses.
 
     Args:
         out: The folder of the record, which is called active-units-DATASET.json.
@@ -174,10 +177,11 @@ def run(out: Path | str, *, dataset: str | None = None, epochs: int | None = Non
         "iterations": ITERATIONS, "device": device.type,
         "dtype": str(torch.get_default_dtype()).removeprefix("torch."),
     }  # fmt: skip
-    plans = []
-    for seed in SEEDS:
-        plans += [("usual", latent_dim, seed) for latent_dim in sorted(latent_dims, reverse=True)]
-        plans += [("short", 20, seed)]
-    plans.insert(len(latent_dims) + 1, ("long", max(latent_dims), SEEDS[0]))
+    repeated = [latent_dim for latent_dim in latent_dims if latent_dim in REPEATED]
+    plans = [("usual", latent_dim, SEEDS[0]) for latent_dim in sorted(latent_dims, reverse=True)]
+    plans += [("short", 20, seed) for seed in SEEDS]
+    plans += [("usual", latent_dim, SEEDS[1]) for latent_dim in repeated]
+    plans += [("long", max(latent_dims), SEEDS[0])]
+    plans += [("usual", latent_dim, seed) for seed in SEEDS[2:] for latent_dim in repeated]
     jobs: list[Job] = [{"length": length, "latent_dim": k, "seed": seed} for length, k, seed in plans]
     return run_grid(f"active-units-{images.name}", jobs, work, settings=settings, out=out)
