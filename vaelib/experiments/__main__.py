@@ -14,6 +14,7 @@ from pathlib import Path
 from vaelib.checkpoints import CheckpointError
 from vaelib.data import DataError
 from vaelib.experiments import (
+    active_units,
     amortization,
     bottleneck,
     draws,
@@ -28,6 +29,7 @@ from vaelib.experiments.ranks import use_own_accelerator
 from vaelib.experiments.records import Record, RecordError
 
 EXPERIMENTS: dict[str, Callable[..., Record | None]] = {
+    "active-units": active_units.run,
     "amortization": amortization.run,
     "bottleneck": bottleneck.run,
     "draws": draws.run,
