@@ -41,17 +41,20 @@ SEEDS = range(3)
 SIZES = {"mnist": (1000, 50_000), "digits": (200, 1000)}
 HIDDEN = 100
 LATENT_DIM = 3
-SAMPLES = {"aevb": 1_000_000, "wake-sleep": 1_000_000, "mcem": 200_000}
+SAMPLES = {"aevb": 500_000, "wake-sleep": 500_000, "mcem": 100_000}
 """Of training, counted with repetition. Monte Carlo EM, whose samples cost some five times as much, takes fewer."""
 
-POINTS = (20_000, 50_000, 100_000, 200_000, 500_000, 1_000_000)
-PILOT_SAMPLES = {"aevb": 50_000, "wake-sleep": 50_000, "mcem": 10_000}
-"""After as many, the step size is chosen on the training images."""
+LARGE_SAMPLES = 200_000
+"""At most so many on the larger set."""
 
-IMAGES = 500
+POINTS = (20_000, 50_000, 100_000, 200_000, 500_000)
+PILOT_SAMPLES = {"aevb": 20_000, "wake-sleep": 20_000, "mcem": 10_000}
+"""After as many, from no more different images than that, the step size is chosen on the training images."""
+
+IMAGES = 300
 """The first so many training and test images are evaluated by importance sampling, ..."""
 
-RECIPROCAL_IMAGES = 100
+RECIPROCAL_IMAGES = 50
 """... the first so many by the paper's estimator, ..."""
 
 ANNEALED_IMAGES = 10
@@ -69,7 +72,7 @@ RECIPROCAL_SAMPLES = 50
 RECIPROCAL_LEAPFROG = 4
 WARMUP = 50
 CHAINS = 4
-TEMPERATURES = 500
+TEMPERATURES = 300
 LOCAL_STEPS = 200
 
 
@@ -210,10 +213,12 @@ def run(out: Path | str, *, dataset: str | None = None, epochs: int | None = Non
         raise ValueError(f"dataset must be one of {', '.join(SIZES)}, but is {images.name!r}")
     if epochs is not None:
         check_positive_integer("epochs", epochs)
-    most = {
-        method: samples if epochs is None else min(samples, epochs * SIZES[images.name][0])
-        for method, samples in SAMPLES.items()
-    }
+    small, large = SIZES[images.name]
+
+    def end(job: Job) -> int:
+        """How many samples it takes, but for the last epoch's end."""
+        most = SAMPLES[str(job["method"])] if job["train_images"] == small else LARGE_SAMPLES
+        return most if epochs is None else min(most, epochs * small)
 
     def model_of(job: Job) -> VAE:
         return lower_bound.make_model(images, LATENT_DIM, int(job["seed"]), HIDDEN).to(device)
@@ -229,8 +234,9 @@ def run(out: Path | str, *, dataset: str | None = None, epochs: int | None = Non
         )
 
     def pilot(job: Job, train: Tensor, step_size: float) -> float:
-        model, samples = model_of(job), PILOT_SAMPLES[str(job["method"])]
-        pilot_epochs = math.ceil(min(samples, most[str(job["method"])]) / len(train))
+        model, samples = model_of(job), min(PILOT_SAMPLES[str(job["method"])], end(job))
+        train = train[:samples]
+        pilot_epochs = math.ceil(samples / len(train))
         try:
             if job["method"] == "mcem":
                 monte_carlo_em(job, model, train, step_size).run(pilot_epochs, progress=False)
@@ -244,7 +250,7 @@ def run(out: Path | str, *, dataset: str | None = None, epochs: int | None = Non
                 optimiser="adagrad",
                 learning_rate=step_size,
                 schedule="constant",
-                weight_decay=1 / len(train),
+                weight_decay=1 / int(job["train_images"]),
                 seed=int(job["seed"]),
                 device=device,
                 progress=False,
@@ -255,9 +261,9 @@ def run(out: Path | str, *, dataset: str | None = None, epochs: int | None = Non
 
     def work(job: Job, checkpoint: Path) -> pd.DataFrame:
         method, train = str(job["method"]), images.train[: int(job["train_images"])]
-        shown = sorted({max(1, round(point / len(train))) for point in POINTS if point <= most[method]})
-        if not shown or shown[-1] * len(train) < most[method]:
-            shown.append(math.ceil(most[method] / len(train)))
+        shown = sorted({max(1, round(point / len(train))) for point in POINTS if point <= end(job)})
+        if not shown or shown[-1] * len(train) < end(job):
+            shown.append(math.ceil(end(job) / len(train)))
         notes = checkpoint / "points.pt"
         state = checkpoints.load(notes) if notes.exists() else {"rows": []}
         if "step_size" not in state:
@@ -305,7 +311,8 @@ def run(out: Path | str, *, dataset: str | None = None, epochs: int | None = Non
     settings = {
         "dataset": images.name, "hidden": HIDDEN, "latent_dim": LATENT_DIM, "activation": "tanh",
         "weight_std": lower_bound.WEIGHT_STD, "optimiser": "adagrad", "step_sizes": lower_bound.STEP_SIZES,
-        "batch_size": lower_bound.BATCH_SIZE, "weight_decay": "1 / train_images", "samples": most,
+        "batch_size": lower_bound.BATCH_SIZE, "weight_decay": "1 / train_images", "samples": SAMPLES,
+        "large_samples": LARGE_SAMPLES, "epochs": epochs,
         "pilot_samples": PILOT_SAMPLES, "points": POINTS, "evaluated_images": IMAGES,
         "reciprocal_images": RECIPROCAL_IMAGES, "annealed_images": ANNEALED_IMAGES, "prior_draws": PRIOR_DRAWS,
         "newton_steps": NEWTON_STEPS, "weights": WEIGHTS, "widening": WIDENING,
@@ -313,7 +320,6 @@ def run(out: Path | str, *, dataset: str | None = None, epochs: int | None = Non
         "chains": CHAINS, "temperatures": TEMPERATURES, "local_steps": LOCAL_STEPS, "device": device.type,
         "dtype": str(torch.get_default_dtype()).removeprefix("torch."),
     }  # fmt: skip
-    small, large = SIZES[images.name]
     jobs: list[Job] = [{"method": m, "train_images": small, "seed": seed} for seed in SEEDS for m in SAMPLES]
     jobs += [{"method": m, "train_images": large, "seed": seed} for seed in SEEDS for m in SAMPLES if m != "mcem"]
     return run_grid(f"marginal-likelihood-{images.name}", jobs, work, settings=settings, out=out)
