@@ -320,8 +320,13 @@ def run(out: Path | str, *, dataset: str | None = None, epochs: int | None = Non
         "chains": CHAINS, "temperatures": TEMPERATURES, "local_steps": LOCAL_STEPS, "device": device.type,
         "dtype": str(torch.get_default_dtype()).removeprefix("torch."),
     }  # fmt: skip
-    jobs: list[Job] = [{"method": m, "train_images": small, "seed": seed} for seed in SEEDS for m in SAMPLES]
-    jobs += [{"method": m, "train_images": large, "seed": seed} for seed in SEEDS for m in SAMPLES if m != "mcem"]
+    jobs: list[Job] = [
+        {"method": method, "train_images": train_images, "seed": seed}
+        for seed in SEEDS
+        for train_images in (small, large)
+        for method in SAMPLES
+        if method != "mcem" or train_images == small
+    ]
     return run_grid(f"marginal-likelihood-{images.name}", jobs, work, settings=settings, out=out)
 
 
