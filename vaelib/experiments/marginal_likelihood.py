@@ -203,8 +203,8 @@ def run(out: Path | str, *, dataset: str | None = None, epochs: int | None = Non
     Returns:
         What `vaelib.experiments.grid.run_grid` returns. For each job there is a row for each of `POINTS` up to its
         end, rounded to whole epochs, with the number of `samples` so far, the `step_size` that was chosen, the
-        processor `seconds` of training so far, and what `estimate` returns for training and for test images, the names
-        with the prefixes `train_` and `test_`.
+        processor `seconds` of training so far (less what a run that was stopped lost), and what `estimate` returns for
+        training and for test images, the names with the prefixes `train_` and `test_`.
 
     Raises:
         ValueError: If the data set is another, or `epochs` is not positive.
@@ -291,11 +291,12 @@ def run(out: Path | str, *, dataset: str | None = None, epochs: int | None = Non
                     with without_validation():
                         advance(ascent, epoch, int(job["seed"]))
                     ascent.save(checkpoint / "last.pt", settings)
-                before = state["rows"][-1]["seconds"] if state["rows"] else 0.0
+                state["seconds"] = state.get("seconds", 0.0) + time.process_time() - began
+                checkpoints.save(notes, state)
                 row = {
                     "samples": epoch * len(train),
                     "step_size": state["step_size"],
-                    "seconds": round(before + time.process_time() - began, 2),
+                    "seconds": round(state["seconds"], 2),
                 }
                 for split, x in (("train", train[:IMAGES]), ("test", images.test[:IMAGES])):
                     values = estimate(
