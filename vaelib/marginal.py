@@ -199,7 +199,7 @@ def reciprocal_importance_sampling(
     # One chain, as two could end in different modes; its middle third keeps the fresh codes apart from those q knows.
     length = 3 * num_samples
     chain = hmc(lambda z: model.log_joint(x, z), codes, length, num_leapfrog=num_leapfrog, warmup=warmup)
-    fitted = _fit_gaussian(chain.samples[:num_samples])
+    fitted = fit_gaussian(chain.samples[:num_samples])
     log_ratios = fitted.log_prob(chain.samples[-num_samples:]) - chain.log_density[-num_samples:]
     reciprocal = _summarise(_log_sums(log_ratios), num_samples)
     return LogMarginal(-reciprocal.log_marginal, reciprocal.effective_sample_size)
@@ -248,8 +248,15 @@ def _summarise(log_sums: Tensor, num_samples: int) -> LogMarginal:
     return LogMarginal(total - math.log(num_samples), torch.exp(2 * total - squares))
 
 
-def _fit_gaussian(samples: Tensor) -> CholeskyGaussian:
-    """The Gaussian with the mean and covariance of samples (L, B, K), one for each of B."""
+def fit_gaussian(samples: Tensor) -> CholeskyGaussian:
+    """The Gaussian with the mean and the covariance of a chain's states, one for each of B chains.
+
+    Args:
+        samples: The states, shape (L, B, K).
+
+    Raises:
+        ValueError: If a chain moved less often than K times, so that its states do not span K dimensions.
+    """
     num_samples, count, latent_dim = samples.shape
     moves = (samples[1:] != samples[:-1]).any(-1).sum(0)
     if (moves < latent_dim).any():

@@ -48,7 +48,7 @@ PILOT_SAMPLES = 60_000
 POINTS_PER_DECADE = 20
 
 
-def make_model(images: data.Dataset, latent_dim: int, seed: int) -> VAE:
+def make_model(images: data.Dataset, latent_dim: int, seed: int, hidden: int | None = None) -> VAE:
     """The paper's network for a data set, its parameters drawn from N(0, 0.01), biases included.
 
     Args:
@@ -56,10 +56,11 @@ def make_model(images: data.Dataset, latent_dim: int, seed: int) -> VAE:
             the Frey Face are Gaussian, with means in (0, 1) and a variance of their own, both functions of z.
         latent_dim: K.
         seed: Of the draws.
+        hidden: Units of each hidden layer; by default those of figure 2, `HIDDEN`.
     """
     gaussian = partial(GaussianDecoder, noise="predicted", sigmoid_mean=True)
     kind: dict[str, Any] = {"likelihood": gaussian} if images.name == "frey" else {"grey": True}
-    model = VAE.mlp(images.dim, (HIDDEN[images.name],), latent_dim, activation=nn.Tanh, **kind)
+    model = VAE.mlp(images.dim, (hidden or HIDDEN[images.name],), latent_dim, activation=nn.Tanh, **kind)
     with seeded(seed, torch.device("cpu")):
         for parameter in model.parameters():
             nn.init.normal_(parameter, std=WEIGHT_STD)
