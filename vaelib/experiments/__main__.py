@@ -13,7 +13,16 @@ from pathlib import Path
 
 from vaelib.checkpoints import CheckpointError
 from vaelib.data import DataError
-from vaelib.experiments import amortization, bottleneck, draws, lower_bound, proximity, seeds, without_encoder
+from vaelib.experiments import (
+    amortization,
+    bottleneck,
+    draws,
+    lower_bound,
+    manifolds,
+    proximity,
+    seeds,
+    without_encoder,
+)
 from vaelib.experiments.ranks import use_own_accelerator
 from vaelib.experiments.records import Record, RecordError
 
@@ -22,6 +31,7 @@ EXPERIMENTS: dict[str, Callable[..., Record | None]] = {
     "bottleneck": bottleneck.run,
     "draws": draws.run,
     "lower-bound": lower_bound.run,
+    "manifolds": manifolds.run,
     "proximity": proximity.run,
     "seeds": seeds.run,
     "without-encoder": without_encoder.run,
