@@ -103,17 +103,18 @@ def test_each_job_is_a_run_of_fit(tmp_path, monkeypatch):
     monkeypatch.setattr(manifolds, "SEEDS", range(1, 3))
     monkeypatch.setattr(manifolds, "LATENT_DIMS", (2, 3))
     monkeypatch.setitem(manifolds.EPOCHS, "digits", 2)
-    monkeypatch.setitem(manifolds.SHORT_EPOCHS, "digits", (3, 1))
+    monkeypatch.setitem(manifolds.LONG_SEEDS, "digits", range(1, 2))
+    monkeypatch.setitem(manifolds.SHORT_EPOCHS, "digits", 1)
+    monkeypatch.setitem(manifolds.FLAT_EPOCHS, "digits", 3)
     monkeypatch.setitem(manifolds.SHORT_IMAGES, "digits", 500)
     table = manifolds.run(tmp_path, dataset="digits").table
     jobs = table[["latent_dim", "images", "epochs", "seed"]].to_numpy().tolist()
-    short = [[2, 500, 3, 1], [3, 500, 1, 1]]
-    assert jobs[:4] == [*short, [2, 1437, 2, 1], [3, 1437, 2, 1]]
-    assert [job[3] for job in jobs] == [1] * 4 + [2] * 4
+    short = [[2, 500, 1], [3, 500, 1], [2, 500, 3]]
+    assert jobs == [*([*job, seed] for seed in (1, 2) for job in short), [2, 1437, 2, 1], [3, 1437, 2, 1]]
     images = data.load("digits")
     model = manifolds.make_model(images, 2, 2)
     fit(model, images.train[:500], epochs=3, batch_size=100, learning_rate=8e-3, seed=2, progress=False)
-    row = table[(table.latent_dim == 2) & (table.images == 500) & (table.seed == 2)].iloc[0]
+    row = table[(table.latent_dim == 2) & (table.epochs == 3) & (table.seed == 2)].iloc[0]
     bound = evaluate(model, images.test)
     assert (row.elbo, row.kl) == (bound["elbo"], bound["kl"])
     assert (table.image_nearest == manifolds.Critic(images)(images.train[:2000])["nearest"]).all()
@@ -121,7 +122,7 @@ def test_each_job_is_a_run_of_fit(tmp_path, monkeypatch):
 
 
 def test_epochs_that_are_given_are_those_of_the_only_runs(tmp_path, monkeypatch):
-    monkeypatch.setattr(manifolds, "SEEDS", range(1))
+    monkeypatch.setitem(manifolds.LONG_SEEDS, "digits", range(1))
     monkeypatch.setattr(manifolds, "LATENT_DIMS", (2,))
     table = manifolds.run(tmp_path, dataset="digits", epochs=1).table
     assert table[["images", "epochs"]].to_numpy().tolist() == [[1437, 1]]
