@@ -34,8 +34,8 @@ LEARNING_RATE = {"mnist": 8e-3, "frey": 3e-3, "digits": 8e-3}
 EPOCHS = {"mnist": 2, "frey": 100, "digits": 200}
 """Of the long runs, on all training images."""
 
-LONG_SEEDS = {"mnist": range(1), "frey": SEEDS, "digits": SEEDS}
-"""Of them: on MNIST, the other seeds have short runs only, at a quarter of the price."""
+LONG_SEEDS = {"mnist": range(0), "frey": SEEDS, "digits": SEEDS}
+"""Of them: none on MNIST, where they would take the longest by far."""
 
 SHORT_IMAGES = {"mnist": 30_000, "frey": 1600, "digits": 1437}
 """Training images of the short runs, the first ones of the set."""
