@@ -8,6 +8,7 @@ first weights, minibatches and reconstruction term are the same. The code of an 
 from __future__ import annotations
 
 import math
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -108,8 +109,13 @@ class Referees:
                 optimiser.zero_grad()
                 F.cross_entropy(self.classifier(x[batch]), labels[batch]).backward()
                 optimiser.step()
-        parts = [x[:10_000][labels[:10_000] == label] for label in range(len(images.class_names))]
-        self.densities = [LinearGaussian.maximum_likelihood(part, factors) for part in parts]
+        self._parts = [x[:10_000][labels[:10_000] == label] for label in range(len(images.class_names))]
+        self._factors = factors
+
+    @cached_property
+    def densities(self) -> list[LinearGaussian]:
+        """A model for each class, made when it is first asked for: it takes longer than the classifier."""
+        return [LinearGaussian.maximum_likelihood(part, self._factors) for part in self._parts]
 
     @torch.no_grad()
     def __call__(self, x: Tensor) -> Verdict:
