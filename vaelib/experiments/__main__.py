@@ -13,7 +13,7 @@ from pathlib import Path
 
 from vaelib.checkpoints import CheckpointError
 from vaelib.data import DataError
-from vaelib.experiments import amortization, bottleneck, draws, lower_bound, proximity, seeds, without_encoder
+from vaelib.experiments import amortization, bottleneck, draws, iwae, lower_bound, proximity, seeds, without_encoder
 from vaelib.experiments.ranks import use_own_accelerator
 from vaelib.experiments.records import Record, RecordError
 
@@ -21,6 +21,7 @@ EXPERIMENTS: dict[str, Callable[..., Record | None]] = {
     "amortization": amortization.run,
     "bottleneck": bottleneck.run,
     "draws": draws.run,
+    "iwae": iwae.run,
     "lower-bound": lower_bound.run,
     "proximity": proximity.run,
     "seeds": seeds.run,
