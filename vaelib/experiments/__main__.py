@@ -13,7 +13,6 @@ from pathlib import Path
 
 from vaelib.checkpoints import CheckpointError
 from vaelib.data import DataError
-from vaelib.experiments import (
     active_units,
     amortization,
     bottleneck,
@@ -27,6 +26,8 @@ from vaelib.experiments import (
     seeds,
     without_encoder,
 )
+from vaelib.experiments import (
+from vaelib.experiments import amortization, bottleneck, draws, iwae, lower_bound, proximity, seeds, without_encoder
 from vaelib.experiments.ranks import use_own_accelerator
 from vaelib.experiments.records import Record, RecordError
 
@@ -36,6 +37,7 @@ EXPERIMENTS: dict[str, Callable[..., Record | None]] = {
     "bottleneck": bottleneck.run,
     "draws": draws.run,
     "full-bayes": full_bayes.run,
+    "iwae": iwae.run,
     "likelihoods": likelihoods.run,
     "lower-bound": lower_bound.run,
     "manifolds": manifolds.run,
