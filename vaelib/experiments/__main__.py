@@ -13,11 +13,13 @@ from pathlib import Path
 
 from vaelib.checkpoints import CheckpointError
 from vaelib.data import DataError
+from vaelib.experiments import (
     active_units,
     amortization,
     bottleneck,
     draws,
     full_bayes,
+    iwae,
     likelihoods,
     lower_bound,
     manifolds,
@@ -26,8 +28,6 @@ from vaelib.data import DataError
     seeds,
     without_encoder,
 )
-from vaelib.experiments import (
-from vaelib.experiments import amortization, bottleneck, draws, iwae, lower_bound, proximity, seeds, without_encoder
 from vaelib.experiments.ranks import use_own_accelerator
 from vaelib.experiments.records import Record, RecordError
 
