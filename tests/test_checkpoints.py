@@ -201,7 +201,7 @@ def test_ctrl_c_saves_says_so_and_the_same_call_goes_on(tmp_path):
     interrupts.__qualname__ = sgvb_b.__qualname__
     before = signal.getsignal(signal.SIGINT)
     model, _ = make()
-    with pytest.raises(TrainingInterrupted, match=r"of epoch 2: .*last\.pt holds the run, and the same call goes on"):
+    with pytest.raises(TrainingInterrupted, match=r"stopped: .*last\.pt holds the run, and the same call goes on"):
         fit(model, x, x, objective=interrupts, checkpoint=tmp_path, **SETTINGS)
     assert signal.getsignal(signal.SIGINT) is before
     assert fit(model, x, x, checkpoint=tmp_path, **SETTINGS).equals(history)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -238,7 +239,33 @@ def shuffled(count: int, seed: int, epoch: int, device: torch.device) -> Tensor:
 
 
 @contextmanager
-def held_interrupt(hold: bool) -> Iterator[Callable[[], bool]]:
+def saving(path: Path | None, save: Callable[[Path], None], seconds: float) -> Iterator[Callable[..., None]]:
+    """Save a run now and then: the function that this yields is to be called between two steps.
+
+    It saves when `seconds` have passed since the last time, or when it is called with now=True. Ctrl-C waits for its
+    next call, which saves and then raises `TrainingInterrupted`.
+
+    Args:
+        path: Where to; None saves nothing and leaves Ctrl-C alone.
+        save: Writes everything that the next step depends on.
+        seconds: Between two times.
+    """
+    saved = time.monotonic()
+
+    def between_steps(now: bool = False) -> None:
+        nonlocal saved
+        if path is not None and (now or interrupted() or time.monotonic() - saved > seconds):
+            save(path)
+            saved = time.monotonic()
+            if interrupted():
+                raise TrainingInterrupted(f"stopped: {path} holds the run, and the same call goes on with it")
+
+    with _held_interrupt(path is not None) as interrupted:
+        yield between_steps
+
+
+@contextmanager
+def _held_interrupt(hold: bool) -> Iterator[Callable[[], bool]]:
     """Make Ctrl-C wait: the function that this yields says whether it has been pressed.
 
     Without `hold`, or in a thread that receives no signals, Ctrl-C does what it always does.

@@ -7,7 +7,7 @@ of its first field over the minibatch is maximised; the mean of every field is r
 
 from __future__ import annotations
 
-import time
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -24,9 +24,9 @@ from vaelib.runs import (
     Objective,
     Run,
     TrainingInterrupted,
-    held_interrupt,
     images_for,
     means_of,
+    saving,
     seeded,
     shuffled,
 )
@@ -110,32 +110,25 @@ def fit(
         "schedule": schedule, "weight_decay": weight_decay, "max_grad_norm": max_grad_norm, "seed": seed,
         "images": len(train), "device": device.type, "objective": getattr(objective, "__qualname__", repr(objective)),
     }  # fmt: skip
-    with seeded(seed, device), without_validation(), held_interrupt(last is not None) as interrupted:
+    with (
+        seeded(seed, device),
+        without_validation(),
+        saving(last, partial(run.save, settings=settings), checkpoint_seconds) as save,
+    ):
         if last is not None and last.exists():
             run.restore(last, settings)
-        bar = progress_bar(epochs, unit="epoch", initial=run.epoch, show=progress)
-        saved = time.monotonic()
-        while run.epoch < epochs:
-            batches = shuffled(len(train), seed, run.epoch, device).split(batch_size)
-            while run.steps_done < steps:
-                run.advance(batches[run.steps_done :])
-                if last is not None and (interrupted() or time.monotonic() - saved > checkpoint_seconds):
-                    run.save(last, settings)
-                    saved = time.monotonic()
-                    if interrupted():
-                        bar.close()
-                        raise TrainingInterrupted(
-                            f"stopped after step {run.steps_done} of epoch {run.epoch + 1}: {last} holds the run, and "
-                            "the same call goes on with it"
-                        )
-            row = run.finish_epoch(len(train), test)
-            if last is not None:
-                run.save_if_best(last.with_name("best.pt"))
-                run.save(last, settings)
-                saved = time.monotonic()
-            bar.update()
-            bar.set_postfix({run.fields[0]: f"{run.score(row):.2f}"})
-        bar.close()
+        with progress_bar(epochs, unit="epoch", initial=run.epoch, show=progress) as bar:
+            while run.epoch < epochs:
+                batches = shuffled(len(train), seed, run.epoch, device).split(batch_size)
+                while run.steps_done < steps:
+                    run.advance(batches[run.steps_done :])
+                    save()
+                row = run.finish_epoch(len(train), test)
+                if last is not None:
+                    run.save_if_best(last.with_name("best.pt"))
+                save(now=True)
+                bar.update()
+                bar.set_postfix({run.fields[0]: f"{run.score(row):.2f}"})
     return pd.DataFrame(run.rows)
 
 

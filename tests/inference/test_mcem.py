@@ -151,7 +151,7 @@ def test_ctrl_c_saves_between_two_steps_and_says_how_to_go_on(tmp_path):
         signal.raise_signal(signal.SIGINT)
 
     run._m_step = press
-    with pytest.raises(TrainingInterrupted, match=r"last\.pt holds the run, and the same calls go on"):
+    with pytest.raises(TrainingInterrupted, match=r"last\.pt holds the run, and the same call goes on"):
         run.run(2, progress=False, checkpoint=tmp_path)
     run._m_step = m_step
     assert run.epoch == 0

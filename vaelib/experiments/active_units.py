@@ -174,8 +174,7 @@ def run(out: Path | str, *, dataset: str | None = None, epochs: int | None = Non
         "batch_size": BATCH_SIZE, "learning_rate": LEARNING_RATE, "schedule": "one-cycle",
         "evaluated_train": min(IMAGES, len(images.train)), "evaluated_test": len(images.test),
         "aggregated": min(AGGREGATED, len(images.test)), "used": USED, "components": COMPONENTS,
-        "iterations": ITERATIONS, "device": device.type,
-        "dtype": str(torch.get_default_dtype()).removeprefix("torch."),
+        "iterations": ITERATIONS,
     }  # fmt: skip
     repeated = [latent_dim for latent_dim in latent_dims if latent_dim in REPEATED]
     plans = [("usual", latent_dim, SEEDS[0]) for latent_dim in sorted(latent_dims, reverse=True)]

@@ -20,7 +20,6 @@ from torch import Tensor
 
 from vaelib.bounds import log_mean_exp, sgvb_b
 from vaelib.checks import check_positive_integer
-from vaelib.devices import default_device
 from vaelib.diagnostics import active_units, kl_per_unit
 from vaelib.experiments.grid import Job, run_grid
 from vaelib.experiments.records import Record
@@ -217,8 +216,7 @@ def run(out: Path | str, *, dataset: str | None = None, epochs: int | None = Non
         "dataset": images.name, "epochs": epochs, "presented": PRESENTED, "hidden": hidden, "latent_dim": latent_dim,
         "batch_size": BATCH_SIZE, "learning_rate": LEARNING_RATE, "schedule": "one-cycle", "measured": MEASURED,
         "test_images": TEST_IMAGES, "steps": STEPS, "num_samples": NUM_SAMPLES, "draws": DRAWS,
-        "no_information": NO_INFORMATION, "device": default_device().type,
-        "dtype": str(torch.get_default_dtype()).removeprefix("torch."),
+        "no_information": NO_INFORMATION,
     }  # fmt: skip
     plans = [(method, count, START) for count in counts for method in METHODS]
     plans += [("full", max(counts), start) for start in OTHER_STARTS[images.name]]

@@ -32,7 +32,7 @@ from vaelib.experiments.records import Record
 from vaelib.marginal import importance_sampling
 from vaelib.models import VAE
 from vaelib.optimisers import make_optimiser
-from vaelib.runs import Objective, Run, TrainingInterrupted, held_interrupt, seeded, shuffled
+from vaelib.runs import Objective, Run, saving, seeded, shuffled
 
 SEEDS = {"mnist": range(1), "digits": range(3)}
 MODELS = (("vae", 1), ("vae", 5), ("iwae", 5), ("vae", 50), ("iwae", 50))
@@ -181,27 +181,23 @@ def run(out: Path | str, *, dataset: str | None = None, epochs: int | None = Non
         state = Run(model, objective, optimiser, staged_rates(own_epochs, steps), train)
         last, own_settings = checkpoint / "last.pt", {**job, "epochs": own_epochs}
         evaluate = partial(bound_on, model, test, objective, int(job["k"]))
-        with seeded(seed, device), without_validation(), held_interrupt(True) as interrupted:
+        save_state = partial(state.save, settings=own_settings)
+        with seeded(seed, device), without_validation(), saving(last, save_state, SAVE_SECONDS) as save:
             if last.exists():
                 state.restore(last, own_settings)
-            saved, began = time.monotonic(), time.process_time()
             while state.epoch < own_epochs:
+                began = time.process_time()
                 batches = shuffled(len(train), seed, state.epoch, device).split(BATCH_SIZE)
                 while state.steps_done < steps:
                     state.advance(batches[state.steps_done :])
-                    if interrupted() or time.monotonic() - saved > SAVE_SECONDS:
-                        state.save(last, own_settings)
-                        saved = time.monotonic()
-                        if interrupted():
-                            raise TrainingInterrupted(f"stopped in epoch {state.epoch + 1}: {last} holds the run")
+                    save()
                 row = state.finish_epoch(len(train), None)
                 row["seconds"] = round(time.process_time() - began, 3)
                 if state.epoch in shown:
                     row["test_bound"] = evaluate()
                 if state.epoch in measured:
                     row |= measure(model, test)
-                state.save(last, own_settings)
-                saved, began = time.monotonic(), time.process_time()
+                save(now=True)
         history = pd.DataFrame(state.rows).rename(columns={"train_elbo": "train_bound", "train_iwae": "train_bound"})
         columns = ["epoch", "train_bound", "test_bound", "seconds", *measure_columns()]
         return history.loc[history["epoch"].isin(shown), columns].reset_index(drop=True)
@@ -211,8 +207,7 @@ def run(out: Path | str, *, dataset: str | None = None, epochs: int | None = Non
         "images": len(train), "hidden": HIDDEN[images.name], "latent_dim": LATENT_DIM[images.name],
         "activation": "tanh", "batch_size": BATCH_SIZE, "optimiser": "adam", "betas": BETAS, "eps": EPSILON,
         "peak": PEAK, "stages": STAGES, "draws": DRAWS, "weights": WEIGHTS, "test_images": len(test),
-        "nll_images": min(IMAGES, len(test)), "device": device.type,
-        "dtype": str(torch.get_default_dtype()).removeprefix("torch."),
+        "nll_images": min(IMAGES, len(test)),
     }  # fmt: skip
     jobs: list[Job] = [{"method": method, "k": k, "seed": seed} for seed in seeds for method, k in reversed(MODELS)]
     return run_grid(f"iwae-{images.name}", jobs, work, settings=settings, out=out)

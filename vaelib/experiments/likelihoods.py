@@ -158,8 +158,7 @@ def run(out: Path | str, *, dataset: str | None = None, epochs: int | None = Non
 
     settings = {
         "dataset": images.name, "epochs": epochs, "images": len(train), "levels": levels, "hidden": HIDDEN,
-        "latent_dim": LATENT_DIM, "learning_rate": LEARNING_RATE, "batch_size": 128, "device": device.type,
-        "dtype": str(torch.get_default_dtype()).removeprefix("torch."),
+        "latent_dim": LATENT_DIM, "learning_rate": LEARNING_RATE, "batch_size": 128,
     }  # fmt: skip
     jobs: list[Job] = [
         {"likelihood": likelihood, "dequantised": dequantise, "start": std, "seed": seed}

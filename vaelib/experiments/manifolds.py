@@ -209,8 +209,7 @@ def run(out: Path | str, *, dataset: str | None = None, epochs: int | None = Non
     settings = {
         "dataset": images.name, "hidden": lower_bound.HIDDEN[images.name], "activation": "tanh",
         "batch_size": BATCH_SIZE, "optimiser": "adam", "learning_rate": LEARNING_RATE[images.name],
-        "schedule": "one-cycle", "decoded": DECODED, "certain": CERTAIN, "device": device.type,
-        "dtype": str(torch.get_default_dtype()).removeprefix("torch."),
+        "schedule": "one-cycle", "decoded": DECODED, "certain": CERTAIN,
     }  # fmt: skip
     name, jobs = images.name, list[Job]()
     if epochs is None:

@@ -320,8 +320,7 @@ def run(out: Path | str, *, dataset: str | None = None, epochs: int | None = Non
         "reciprocal_images": RECIPROCAL_IMAGES, "annealed_images": ANNEALED_IMAGES, "prior_draws": PRIOR_DRAWS,
         "newton_steps": NEWTON_STEPS, "weights": WEIGHTS, "widening": WIDENING,
         "reciprocal_samples": RECIPROCAL_SAMPLES, "reciprocal_leapfrog": RECIPROCAL_LEAPFROG, "warmup": WARMUP,
-        "chains": CHAINS, "temperatures": TEMPERATURES, "local_steps": LOCAL_STEPS, "device": device.type,
-        "dtype": str(torch.get_default_dtype()).removeprefix("torch."),
+        "chains": CHAINS, "temperatures": TEMPERATURES, "local_steps": LOCAL_STEPS,
     }  # fmt: skip
     jobs: list[Job] = [
         {"method": method, "train_images": train_images, "seed": seed}

@@ -9,22 +9,21 @@ and appendix E, compare AEVB with it).
 from __future__ import annotations
 
 import math
-import time
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
 from torch import Tensor
-from torch.optim import Adagrad
 
 from vaelib import checkpoints
 from vaelib.checks import check_positive_integer, without_validation
 from vaelib.hmc import evaluate, transition
 from vaelib.marginal import check_estimate
 from vaelib.models import LatentVariableModel
+from vaelib.optimisers import make_optimiser, set_learning_rate
 from vaelib.progress import progress_bar
-from vaelib.runs import NonFiniteLossError, TrainingInterrupted, held_interrupt, seeded, shuffled
+from vaelib.runs import NonFiniteLossError, saving, seeded, shuffled
 
 
 class MonteCarloEM:
@@ -97,7 +96,10 @@ class MonteCarloEM:
         self.target_acceptance = target_acceptance
         self.weight_updates = weight_updates
         self.seed = seed
-        self.optimiser = Adagrad(model.decoder.parameters(), lr=learning_rate, weight_decay=weight_decay)
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.optimiser = make_optimiser("adagrad", model.decoder.parameters(), weight_decay)
+        set_learning_rate(self.optimiser, learning_rate)
         self.step_size = 0.1
         self.epoch = 0
         self.rows: list[dict[str, float]] = []
@@ -139,26 +141,20 @@ class MonteCarloEM:
         last = None if checkpoint is None else Path(checkpoint) / "last.pt"
         if last is not None and last.exists():
             self._restore(last)
-        saved = time.monotonic()
-        with without_validation(), held_interrupt(last is not None) as interrupted:
-            bar = progress_bar(epochs, unit="epoch", initial=self.epoch, show=progress)
+        with (
+            without_validation(),
+            saving(last, self._save, checkpoint_seconds) as save,
+            progress_bar(epochs, unit="epoch", initial=self.epoch, show=progress) as bar,
+        ):
             while self.epoch < epochs:
                 order = shuffled(len(self.x), self.seed, self.epoch, self.x.device)
                 for rows in order.split(self.batch_size)[len(self._sums) :]:
                     self._step(rows)
-                    if last is not None and (interrupted() or time.monotonic() - saved > checkpoint_seconds):
-                        self._save(last)
-                        saved = time.monotonic()
-                        if interrupted():
-                            bar.close()
-                            raise TrainingInterrupted(f"{last} holds the run, and the same calls go on with it")
+                    save()
                 self._finish_epoch()
-                if last is not None:
-                    self._save(last)
-                    saved = time.monotonic()
+                save(now=True)
                 bar.update()
                 bar.set_postfix(log_joint=f"{self.rows[-1]['train_log_joint']:.2f}")
-            bar.close()
         return pd.DataFrame(self.rows)
 
     def _step(self, rows: Tensor) -> None:
@@ -204,11 +200,10 @@ class MonteCarloEM:
 
     @property
     def _settings(self) -> dict[str, Any]:
-        (group,) = self.optimiser.param_groups
         return {
             "batch_size": self.batch_size, "num_leapfrog": self.num_leapfrog, "weight_updates": self.weight_updates,
-            "target_acceptance": self.target_acceptance, "learning_rate": group["lr"],
-            "weight_decay": group["weight_decay"], "seed": self.seed, "images": len(self.x),
+            "target_acceptance": self.target_acceptance, "learning_rate": self.learning_rate,
+            "weight_decay": self.weight_decay, "seed": self.seed, "images": len(self.x),
             "device": self.x.device.type,
         }  # fmt: skip
 
