@@ -102,6 +102,13 @@ class Run:
         self.steps_taken += len(sums)
         return len(sums)
 
+    def take_epoch(self, batch_size: int, seed: int, between_steps: Callable[[], None] = lambda: None) -> None:
+        """Take the steps of the epoch under way that are left, the images in an order of `seed`'s own."""
+        batches = shuffled(len(self.train), seed, self.epoch, self.train.device).split(batch_size)
+        while self.steps_done < len(batches):
+            self.advance(batches[self.steps_done :])
+            between_steps()
+
     def finish_epoch(self, images: int, test: Tensor | None) -> dict[str, float]:
         """Turn the sums into means over the epoch's images, add those over test images (N', D), and begin the next."""
         means = self._trace().sum(0) / images

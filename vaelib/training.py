@@ -28,7 +28,6 @@ from vaelib.runs import (
     means_of,
     saving,
     seeded,
-    shuffled,
 )
 
 __all__ = ["NonFiniteLossError", "Objective", "TrainingInterrupted", "evaluate", "fit"]
@@ -119,10 +118,7 @@ def fit(
             run.restore(last, settings)
         with progress_bar(epochs, unit="epoch", initial=run.epoch, show=progress) as bar:
             while run.epoch < epochs:
-                batches = shuffled(len(train), seed, run.epoch, device).split(batch_size)
-                while run.steps_done < steps:
-                    run.advance(batches[run.steps_done :])
-                    save()
+                run.take_epoch(batch_size, seed, save)
                 row = run.finish_epoch(len(train), test)
                 if last is not None:
                     run.save_if_best(last.with_name("best.pt"))

@@ -32,7 +32,7 @@ from vaelib.experiments.records import Record
 from vaelib.marginal import importance_sampling
 from vaelib.models import VAE
 from vaelib.optimisers import make_optimiser
-from vaelib.runs import Objective, Run, saving, seeded, shuffled
+from vaelib.runs import Objective, Run, saving, seeded
 
 SEEDS = {"mnist": range(1), "digits": range(3)}
 MODELS = (("vae", 1), ("vae", 5), ("iwae", 5), ("vae", 50), ("iwae", 50))
@@ -187,10 +187,7 @@ def run(out: Path | str, *, dataset: str | None = None, epochs: int | None = Non
                 state.restore(last, own_settings)
             while state.epoch < own_epochs:
                 began = time.process_time()
-                batches = shuffled(len(train), seed, state.epoch, device).split(BATCH_SIZE)
-                while state.steps_done < steps:
-                    state.advance(batches[state.steps_done :])
-                    save()
+                state.take_epoch(BATCH_SIZE, seed, save)
                 row = state.finish_epoch(len(train), None)
                 row["seconds"] = round(time.process_time() - began, 3)
                 if state.epoch in shown:

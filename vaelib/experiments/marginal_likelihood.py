@@ -34,7 +34,7 @@ from vaelib.likelihoods import Bernoulli
 from vaelib.marginal import fit_gaussian, importance_sampling
 from vaelib.models import VAE, LatentVariableModel
 from vaelib.optimisers import learning_rates, make_optimiser
-from vaelib.runs import NonFiniteLossError, Run, seeded, shuffled
+from vaelib.runs import NonFiniteLossError, Run, seeded
 from vaelib.training import evaluate, fit
 
 SEEDS = range(1)
@@ -335,7 +335,5 @@ def run(out: Path | str, *, dataset: str | None = None, epochs: int | None = Non
 def advance(ascent: Run, epoch: int, seed: int) -> None:
     """Go on until this many epochs are finished in all: what `vaelib.training.fit` does in between."""
     while ascent.epoch < epoch:
-        batches = shuffled(len(ascent.train), seed, ascent.epoch, ascent.train.device).split(lower_bound.BATCH_SIZE)
-        while ascent.steps_done < len(batches):
-            ascent.advance(batches[ascent.steps_done :])
+        ascent.take_epoch(lower_bound.BATCH_SIZE, seed)
         ascent.finish_epoch(len(ascent.train), None)
