@@ -11,7 +11,7 @@ ifdef VAELIB_DATA
 export VAELIB_DATA := $(abspath $(VAELIB_DATA))
 endif
 
-.PHONY: help book serve test notebooks notebooks-all format lint mutants bench clean
+.PHONY: help book serve test site-test notebooks notebooks-all format lint mutants bench clean
 .DEFAULT_GOAL := help
 
 help:  ## Show this list
@@ -43,6 +43,9 @@ test: .venv/.installed  ## Run every check: unit tests, style, types, and every 
 	$(BIN)/mypy
 	VAELIB_DATASET=$$($(BIN)/python -m vaelib.data --or-digits) && export VAELIB_DATASET && \
 	$(BIN)/pytest $(NBVAL) -n $(WORKERS) book/notebooks
+
+site-test: book  ## Build the site, and try it in a browser: Chromium, if the machine has it
+	$(BIN)/pytest -m site tests/site
 
 notebooks: .venv/.installed _build/katex/katex/katex.min.css  ## Execute the chapters that changed, and export their notebooks
 	rm -rf _build/html

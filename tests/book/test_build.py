@@ -45,6 +45,7 @@ def test_outputs_are_made_once_and_then_carried(root: Path) -> None:
         "\\ln p(x)\n\\tag{1.1}\n$$",
         "> $$ \\begin{aligned} a &= b \\\\ &= c. \\end{aligned} \\tag{1.2} $$",
         f"[Definition 1.1]({page}#def-gap), [Exercises]({page}#exercises), [References]({book.site}book/references.",
+        f"[This figure moves: open it in the book.]({page}#interactive-gradients) Two estimates of $\\mathcal{{L}}$.",
         f"[the paper list]({book.site}book/references.html)",
         f"![A small square.]({book.site}_images/small.svg)\n\n**Figure 1.1.** Nothing to see.",
         f"**Table 1.1.** Two numbers\n\n| a | [(1.1)]({page}#equation-bound) |",
@@ -57,6 +58,10 @@ def test_outputs_are_made_once_and_then_carried(root: Path) -> None:
     ]:
         assert expected in text
     assert list(unplain(notebook)) == []
+    scripts = {
+        page: (root / f"_build/html/{page}.html").read_text().count("interactive/start.js") for page in book.pages
+    }
+    assert scripts == {"book/index": 0, "book/part/sample": 1, "book/references": 0}
 
     # Commit it, with an output that the code does not give, and with the stamp of other code: a reader's build
     # must show the one and keep the other, or it executed, or it renewed the stamp.

@@ -119,7 +119,10 @@ PLAIN = {
     "image by Markdown": ("![A dot.](a.png)", "![A dot.](site/a.png)"),
     "table": ("```{table} Text\n:name: a\n| b |\n|---|\n```", "**Table 3.5.** Text\n\n| b |\n|---|"),
     "links": ("[out](https://x.org/a) [in](a.md#b)", "[out](https://x.org/a) [in](site/a.md#b)"),
-    "interactive part": ("```{raw} html\n<p>\n```", "*This part is interactive: see [the page](page).*"),
+    "interactive figure": (
+        ":::{interactive} gradients\nTry *this*.\n:::",
+        "[This figure moves: open it in the book.](page#interactive-gradients) Try *this*.",
+    ),
 }
 
 

@@ -100,9 +100,10 @@ def code(converter: Converter, directive: Directive) -> str:
     return f"```{directive.argument}\n{directive.body}\n```"
 
 
-def only_on_site(converter: Converter, directive: Directive) -> str:
-    """What works in the page alone, such as a part drawn by a script."""
-    return f"*This part is interactive: see [the page]({converter.page}).*"
+def interactive(converter: Converter, directive: Directive) -> str:
+    """What a script draws in the page alone: its caption, with a link to it there."""
+    address = f"{converter.page}#interactive-{directive.argument}"
+    return f"[This figure moves: open it in the book.]({address}) {text_of(converter, directive)}"
 
 
 def nothing(converter: Converter, directive: Directive) -> str:
@@ -131,5 +132,5 @@ DIRECTIVES: Mapping[str, Callable[[Converter, Directive], str]] = {
     "image": figure,
     "table": table,
     "code-block": code,
-    "raw": only_on_site,
+    "interactive": interactive,
 }
