@@ -93,11 +93,11 @@ def map_objective(dataset_size: int) -> Objective:
 def train(
     method: str, x: Tensor, test: Tensor, *, hidden: int, latent_dim: int, start: float, epochs: int, seed: int
 ) -> tuple[VAE | BayesianVAE, pd.DataFrame]:
-    """Train one model on images x of shape (N, D), for `epochs` times `PRESENTED` presentations of an image.
+    """Train one model on a few images, for `epochs` times `PRESENTED` presentations of an image.
 
     Args:
         method: One of `METHODS`.
-        x: Training images, binary.
+        x: Training images, shape (N, D), binary.
         test: Test images, shape (N', D), binary.
         hidden: Units of the one hidden layer on each side.
         latent_dim: K.
@@ -137,11 +137,11 @@ def train(
 
 
 def measure(model: VAE | BayesianVAE, test: Tensor) -> dict[str, float]:
-    """What a trained model says of test images, shape (B, D), as means over them, in nats.
+    """What a trained model says of test images, as means over them, in nats.
 
     Args:
         model: The model.
-        test: Images, binary.
+        test: Images, shape (B, D), binary.
 
     Returns:
         By name,
