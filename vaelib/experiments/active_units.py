@@ -76,8 +76,10 @@ def fitted_prior_gain(train: Tensor, test: Tensor) -> Tensor:
         test: The same for test images, shape (N', K).
 
     Returns:
-        $\log r(z) - \log p(z)$ of each test code, shape (N',), in nats.
+        $\log r(z) - \log p(z)$ of each test code, shape (N',), in nats: 0 if no unit is left to fit (K = 0).
     """
+    if train.shape[1] == 0:
+        return test.new_zeros(len(test))
     mixture = GaussianMixture.start(train, COMPONENTS)
     em(mixture, train, max_iterations=ITERATIONS)
     return mixture.log_marginal(test) - StandardNormal(test.shape[1], like=test).log_prob(test)
