@@ -75,8 +75,8 @@ def test_the_estimates_are_those_of_quadrature(monkeypatch):
 def test_the_reciprocal_estimate_is_that_of_the_library():
     model, x = make_tiny_vae(), make_tiny_images()
     values = marginal_likelihood.estimate(model, x, encoder=False)
-    library = [reciprocal_importance_sampling(model, x, 50).log_marginal.mean().item() for _ in range(20)]
-    assert abs(values["reciprocal"] - sum(library) / 20) < 0.05
+    library = [reciprocal_importance_sampling(model, x, 50).log_marginal.mean().item() for _ in range(4)]
+    assert abs(values["reciprocal"] - sum(library) / 4) < 0.1
     assert set(values) == {"importance", "ess", "reciprocal", "reciprocal_reference"}
 
 
@@ -114,7 +114,7 @@ def test_a_job_that_was_stopped_goes_on(tmp_path, short, monkeypatch):
 
     def stops(*arguments, **options):
         calls.append(1)
-        if len(calls) in (4, 20):
+        if len(calls) in (4, 14):
             raise RuntimeError("stopped")
         return estimate(*arguments, **options)
 

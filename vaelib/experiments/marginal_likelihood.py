@@ -37,7 +37,7 @@ from vaelib.optimisers import learning_rates, make_optimiser
 from vaelib.runs import NonFiniteLossError, Run, seeded
 from vaelib.training import evaluate, fit
 
-SEEDS = range(1)
+SEEDS = range(2)
 """As many as an hour of one shared core allows; with more, finished jobs of an unfinished record are kept."""
 
 SIZES = {"mnist": (1000, 50_000), "digits": (200, 1000)}
