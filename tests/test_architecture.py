@@ -24,7 +24,8 @@ FLOORS = [
     {"bounds", "score_function", "marginal", "annealing"},
     {"runs", "training", "ensembles"},
     {"inference"},
-    {"plots", "proximity", "diagnostics", "exercises", "experiments"},
+    {"plots", "proximity", "diagnostics", "exercises"},
+    {"experiments"},
 ]
 
 SAME_FLOOR = {
@@ -34,7 +35,6 @@ SAME_FLOOR = {
     ("annealing", "marginal"),
     ("training", "runs"),
     ("ensembles", "runs"),
-    ("experiments", "proximity"),
 }
 """(importer, imported): the imports between rooms of one floor that are meant."""
 
