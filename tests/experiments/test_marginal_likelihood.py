@@ -16,8 +16,7 @@ from vaelib.marginal import fit_gaussian, reciprocal_importance_sampling
 from vaelib.runs import seeded
 from vaelib.training import fit
 
-# Forward-mode derivatives make torch compile a few of its own functions.
-pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")  # forward-mode derivatives use it
 
 
 @pytest.fixture
