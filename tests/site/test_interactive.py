@@ -29,6 +29,7 @@ def figure(page: Page, address: str, request: pytest.FixtureRequest) -> Locator:
 
 
 def state(figure: Locator) -> dict:
+    """The numbers of the figure, read after its next frame: a figure draws once a frame, not once an event."""
     figure.page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
     return json.loads(figure.locator(".stage").get_attribute("data-state"))
 
@@ -98,6 +99,7 @@ def test_the_picture_is_the_map(figure: Locator) -> None:
     S, mu = np.array(numbers["S"]), numbers["mu"]
     assert entries == pytest.approx([*S.T.flatten(), *mu])
     slide(figure, "from", "Home", 1)
+    assert state(figure)["t"] == 0
     assert figure.locator("g.moved").get_attribute("transform") == "matrix(1 0 0 1 0 0)"
     for name, value in (("S\u2081\u2081", 0), ("S\u2081\u2082", 0)):
         figure.get_by_label(name).fill(str(value))
