@@ -16,6 +16,7 @@ from vaelib.marginal import (
     LogMarginal,
     average_weights,
     effective_sample_size,
+    fit_gaussian,
     importance_sampling,
     naive,
     reciprocal_importance_sampling,
@@ -420,3 +421,12 @@ def test_singular_q_is_refused(model, x):
 def test_too_few_samples_to_fit_a_density(model, x):
     with pytest.raises(ValueError, match="num_samples must exceed latent_dim = 2 to fit q, but is 2"):
         reciprocal_importance_sampling(model, x, 2)
+
+
+def test_a_fitted_gaussian_has_the_moments_of_the_states():
+    torch.manual_seed(0)
+    samples = torch.randn(30, 2, 3)
+    q = fit_gaussian(samples)
+    torch.testing.assert_close(q.mean, samples.mean(0))
+    for chain in range(2):
+        torch.testing.assert_close(q.covariance_matrix[chain], samples[:, chain].T.cov())

@@ -67,6 +67,28 @@ def make_model(images: data.Dataset, latent_dim: int, seed: int, hidden: int | N
     return model
 
 
+def fit_options(method: str, step_size: float, train_images: int, seed: int) -> dict[str, Any]:
+    """What section 5 of the paper fixes of the arguments of `vaelib.training.fit`: all but the images and the epochs.
+
+    Args:
+        method: "aevb" or "wake-sleep".
+        step_size: Adagrad's.
+        train_images: N, whose inverse is the weight decay.
+        seed: Of the images' order and of all draws.
+    """
+    return {
+        "objective": METHODS[method],
+        "batch_size": BATCH_SIZE,
+        "optimiser": "adagrad",
+        "learning_rate": step_size,
+        "schedule": "constant",
+        "weight_decay": 1 / train_images,
+        "seed": seed,
+        "device": default_device(),
+        "progress": False,
+    }
+
+
 def shown_epochs(epochs: int, images: int) -> list[int]:
     """The epochs whose numbers of samples are nearest to evenly spaced ones on a logarithmic axis, the last included.
 
@@ -92,38 +114,22 @@ def run(out: Path | str, *, dataset: str | None = None, epochs: int | None = Non
         chosen, and in the epochs of `shown_epochs` the number of `samples` so far, `train_elbo`, the mean of SGVB
         estimates over the epoch's training images while the weights were moving, and `test_elbo` after it, in nats.
     """
-    device = default_device()
-    images = data.load(dataset).to(device)
+    images = data.load(dataset).to(default_device())
     epochs = -(-SAMPLES // len(images.train)) if epochs is None else epochs
     check_positive_integer("epochs", epochs)
     short_epochs = math.ceil(SHARE * epochs)
     pilot_epochs = min(epochs, -(-PILOT_SAMPLES // len(images.train)))
 
-    def train(job: Job, model: VAE, epochs: int, step_size: float, checkpoint: Path | None = None) -> pd.DataFrame:
-        return fit(
-            model,
-            images.train,
-            None if checkpoint is None else images.test,
-            epochs=epochs,
-            objective=METHODS[str(job["method"])],
-            batch_size=BATCH_SIZE,
-            optimiser="adagrad",
-            learning_rate=step_size,
-            schedule="constant",
-            weight_decay=1 / len(images.train),
-            seed=int(job["seed"]),
-            device=device,
-            progress=False,
-            checkpoint=checkpoint,
-        )
-
     def model_of(job: Job) -> VAE:
         return make_model(images, int(job["latent_dim"]), int(job["seed"]))
+
+    def options_of(job: Job, step_size: float) -> dict[str, Any]:
+        return fit_options(str(job["method"]), step_size, len(images.train), int(job["seed"]))
 
     def pilot(job: Job, step_size: float) -> float:
         model = model_of(job)
         try:
-            train(job, model, pilot_epochs, step_size)
+            fit(model, images.train, epochs=pilot_epochs, **options_of(job, step_size))
         except NonFiniteLossError:  # too large a step: not the one to choose
             return -math.inf
         return evaluate(model, images.train, seed=int(job["seed"]))["elbo"]
@@ -131,7 +137,8 @@ def run(out: Path | str, *, dataset: str | None = None, epochs: int | None = Non
     def work(job: Job, checkpoint: Path) -> pd.DataFrame:
         step_size = max(STEP_SIZES, key=lambda step: pilot(job, step))
         own_epochs = epochs if job["seed"] == SEEDS[0] else short_epochs
-        history = train(job, model_of(job), own_epochs, step_size, checkpoint)
+        options = options_of(job, step_size) | {"epochs": own_epochs, "checkpoint": checkpoint}
+        history = fit(model_of(job), images.train, images.test, **options)
         history = history[history["epoch"].isin(shown_epochs(own_epochs, len(images.train)))]
         samples = history["epoch"] * len(images.train)
         return history[["train_elbo", "test_elbo"]].assign(samples=samples, step_size=step_size).reset_index(drop=True)

@@ -11,35 +11,23 @@ from __future__ import annotations
 import math
 import time
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
-import torch
 from torch import Tensor
-from torch.func import jvp
 
 from vaelib import checkpoints, data
-from vaelib.annealing import annealed_importance_sampling
-from vaelib.bounds import sgvb_b
 from vaelib.checks import check_positive_integer, without_validation
 from vaelib.devices import default_device
-from vaelib.experiments import lower_bound
+from vaelib.experiments import estimates, lower_bound
 from vaelib.experiments.grid import Job, run_grid
 from vaelib.experiments.records import Record
-from vaelib.gaussians import CholeskyGaussian
-from vaelib.hmc import hmc
-from vaelib.inference.local import fit_local
 from vaelib.inference.mcem import MonteCarloEM
-from vaelib.likelihoods import Bernoulli
-from vaelib.marginal import fit_gaussian, importance_sampling
-from vaelib.models import VAE, LatentVariableModel
+from vaelib.models import VAE
 from vaelib.optimisers import learning_rates, make_optimiser
 from vaelib.runs import NonFiniteLossError, Run, seeded
 from vaelib.training import evaluate, fit
 
 SEEDS = range(2)
-"""As many as an hour of one shared core allows; with more, finished jobs of an unfinished record are kept."""
-
 SIZES = {"mnist": (1000, 50_000), "digits": (200, 1000)}
 HIDDEN = 100
 LATENT_DIM = 3
@@ -54,141 +42,7 @@ PILOT_SAMPLES = {"aevb": 20_000, "wake-sleep": 20_000, "mcem": 10_000}
 """After as many, from no more different images than that, the step size is chosen on the training images."""
 
 IMAGES = 300
-"""The first so many training and test images are evaluated by importance sampling, ..."""
-
-RECIPROCAL_IMAGES = 50
-"""... the first so many by the paper's estimator, ..."""
-
-ANNEALED_IMAGES = 10
-"""... and so few by annealed importance sampling, after the last sample, with the first seed."""
-
-PRIOR_DRAWS = 5000
-"""The best of so many codes is where the search for an image's posterior begins."""
-
-NEWTON_STEPS = 10
-WEIGHTS = 200
-WIDENING = 1.3
-"""Multiplies the standard deviations of the importance sampler's Gaussian, whose tails should not be too light."""
-
-RECIPROCAL_SAMPLES = 50
-RECIPROCAL_LEAPFROG = 4
-WARMUP = 50
-CHAINS = 4
-TEMPERATURES = 300
-LOCAL_STEPS = 200
-
-
-def best_codes(model: LatentVariableModel, x: Tensor, draws: int) -> Tensor:
-    """For each image (B, D), shape (B, K): the code of the highest p(x, z) among draws of the prior, the same for all.
-
-    The model's pixels are Bernoulli. Their log-likelihood is linear in x, so one matrix product scores all pairs.
-    """
-    z = model.prior.sample((draws,))
-    logits = _logits(model, z)
-    scores = torch.nn.functional.logsigmoid(logits).sum(1) + model.prior.log_prob(z) - (1 - x) @ logits.T
-    return z[scores.argmax(1)]
-
-
-def _logits(model: LatentVariableModel, z: Tensor) -> Tensor:
-    likelihood = model.decode(z)
-    if not isinstance(likelihood, Bernoulli):
-        raise TypeError(f"model must have Bernoulli pixels, but has a {type(likelihood).__name__} likelihood")
-    return likelihood.logits
-
-
-@torch.no_grad()
-def laplace(
-    model: LatentVariableModel, x: Tensor, start: Tensor, steps: int, widening: float = 1.0
-) -> CholeskyGaussian:
-    r"""A Gaussian about a mode of each posterior, for Bernoulli pixels, found by Fisher scoring.
-
-    With $J$ the Jacobian of the logits and $\pi$ their probabilities, the gradient of $\log p_\theta(x, z)$ is
-    $J^\top(x - \pi) - z$ and the expected curvature $J^\top\mathrm{diag}(\pi(1 - \pi))J + I$, whose inverse is the
-    covariance. A multiple of the identity is added to it that grows after a failed step and shrinks after a good one
-    (Levenberg and Marquardt).
-
-    Args:
-        model: The model.
-        x: Images, shape (B, D).
-        start: Where to begin, shape (B, K).
-        steps: Tries.
-        widening: Multiplies the standard deviations of the result.
-
-    Returns:
-        The Gaussians, batch_shape (B,), event_shape (K,).
-    """
-    identity = torch.eye(model.latent_dim).to(x)
-
-    def derivatives(z: Tensor) -> tuple[Tensor, Tensor]:
-        columns: list[Any] = [jvp(lambda z: _logits(model, z), (z,), (row.expand_as(z),)) for row in identity]
-        pi = torch.sigmoid(columns[0][0])
-        jacobian = torch.stack([column for _, column in columns], 1)
-        gradient = (jacobian @ (x - pi).unsqueeze(-1)).squeeze(-1) - z
-        return gradient, (jacobian * (pi * (1 - pi)).unsqueeze(1)) @ jacobian.mT + identity
-
-    with without_validation():
-        z, height = start, model.log_joint(x, start)
-        damping = torch.ones_like(height)
-        for _ in range(steps):
-            gradient, curvature = derivatives(z)
-            step = torch.linalg.solve(curvature + damping[:, None, None] * identity, gradient)
-            reached = model.log_joint(x, z + step)
-            better = reached > height
-            z = torch.where(better.unsqueeze(-1), z + step, z)
-            height = torch.where(better, reached, height)
-            damping = torch.where(better, damping / 10, damping * 10)
-        _, curvature = derivatives(z)
-    return CholeskyGaussian(z, widening * torch.linalg.cholesky(torch.linalg.inv(curvature)))
-
-
-def estimate(model: VAE, x: Tensor, *, encoder: bool, last: bool = False, annealed: bool = False) -> dict[str, float]:
-    """Means over images of the estimates of log p(x), and of the bound, with the draws of seed 0.
-
-    Args:
-        model: The model.
-        x: Images, shape (B, D).
-        encoder: Whether the model's encoder has learnt.
-        last: Whether to add the bound of posteriors that were fitted to each image.
-        annealed: Whether to add annealed importance sampling.
-
-    Returns:
-        In nats, `importance`, and `ess`, the effective number of its `WEIGHTS` samples; `reciprocal`, the estimate of
-        appendix D on the first `RECIPROCAL_IMAGES`, and `reciprocal_reference`, importance sampling on the same images;
-        with an encoder, `elbo` on all images. If `annealed`, `annealed` and `annealed_reference` in the same way on
-        the first `ANNEALED_IMAGES`. If `last` and with an encoder, on the first `RECIPROCAL_IMAGES` the bound of the
-        encoder's posteriors, `local_reference`, and that of each image's best Gaussian of the same family, `local`.
-    """
-    few, fewest = x[:RECIPROCAL_IMAGES], x[:ANNEALED_IMAGES]
-    with seeded(0, x.device), torch.no_grad():
-        modes = laplace(model, x, best_codes(model, x, PRIOR_DRAWS), NEWTON_STEPS, WIDENING)
-        importance, ess = importance_sampling(model, x, WEIGHTS, q=modes)
-        chain = hmc(
-            lambda z: model.log_joint(few, z),
-            modes.mean[: len(few)],
-            3 * RECIPROCAL_SAMPLES,
-            num_leapfrog=RECIPROCAL_LEAPFROG,
-            warmup=WARMUP,
-        )
-        fitted = fit_gaussian(chain.samples[:RECIPROCAL_SAMPLES])
-        fresh, heights = chain.samples[-RECIPROCAL_SAMPLES:], chain.log_density[-RECIPROCAL_SAMPLES:]
-        reciprocal = math.log(RECIPROCAL_SAMPLES) - (fitted.log_prob(fresh) - heights).logsumexp(0)
-        values = {
-            "importance": importance, "ess": ess, "reciprocal": reciprocal,
-            "reciprocal_reference": importance[: len(few)],
-        }  # fmt: skip
-        if encoder:
-            values["elbo"] = sgvb_b(model, x, 10).elbo
-        if annealed:
-            values["annealed"] = annealed_importance_sampling(
-                model, fewest, CHAINS, num_temperatures=TEMPERATURES, num_leapfrog=5
-            ).log_marginal
-            values["annealed_reference"] = importance[: len(fewest)]
-        if last and encoder:
-            start = model.encode(few)
-            free = fit_local(model, few, start=start, steps=LOCAL_STEPS, num_samples=2, progress=False)
-            values["local_reference"] = sgvb_b(model, few, 100, q=start).elbo
-            values["local"] = sgvb_b(model, few, 100, q=free).elbo
-    return {name: round(value.double().mean().item(), 4) for name, value in values.items()}
+"""The first so many training and test images are evaluated."""
 
 
 def run(out: Path | str, *, dataset: str | None = None, epochs: int | None = None) -> Record | None:
@@ -203,8 +57,8 @@ def run(out: Path | str, *, dataset: str | None = None, epochs: int | None = Non
     Returns:
         What `vaelib.experiments.grid.run_grid` returns. For each job there is a row for each of `POINTS` up to its
         end, rounded to whole epochs, with the number of `samples` so far, the `step_size` that was chosen, the
-        processor `seconds` of training so far (less what a run that was stopped lost), and what `estimate` returns for
-        training and for test images, the names with the prefixes `train_` and `test_`.
+        processor `seconds` of training so far (less what a run that was stopped lost), and what `estimates.estimate`
+        returns for training and for test images, the names with the prefixes `train_` and `test_`.
 
     Raises:
         ValueError: If the data set is another, or `epochs` is not positive.
@@ -242,21 +96,9 @@ def run(out: Path | str, *, dataset: str | None = None, epochs: int | None = Non
         try:
             if job["method"] == "mcem":
                 monte_carlo_em(job, model, train, step_size).run(pilot_epochs, progress=False)
-                return estimate(model, train[:IMAGES], encoder=False)["importance"]
-            fit(
-                model,
-                train,
-                epochs=pilot_epochs,
-                objective=lower_bound.METHODS[str(job["method"])],
-                batch_size=lower_bound.BATCH_SIZE,
-                optimiser="adagrad",
-                learning_rate=step_size,
-                schedule="constant",
-                weight_decay=1 / int(job["train_images"]),
-                seed=int(job["seed"]),
-                device=device,
-                progress=False,
-            )
+                return estimates.estimate(model, train[:IMAGES], encoder=False)["importance"]
+            options = lower_bound.fit_options(str(job["method"]), step_size, int(job["train_images"]), int(job["seed"]))
+            fit(model, train, epochs=pilot_epochs, **options)
         except NonFiniteLossError:  # too large a step: not the one to choose
             return -math.inf
         return evaluate(model, train[:1000], seed=int(job["seed"]))["elbo"]
@@ -299,7 +141,7 @@ def run(out: Path | str, *, dataset: str | None = None, epochs: int | None = Non
                     "seconds": round(state["seconds"], 2),
                 }
                 for split, x in (("train", train[:IMAGES]), ("test", images.test[:IMAGES])):
-                    values = estimate(
+                    values = estimates.estimate(
                         model,
                         x,
                         encoder=method != "mcem",
@@ -317,10 +159,11 @@ def run(out: Path | str, *, dataset: str | None = None, epochs: int | None = Non
         "batch_size": lower_bound.BATCH_SIZE, "weight_decay": "1 / train_images", "samples": SAMPLES,
         "large_samples": LARGE_SAMPLES, "epochs": epochs,
         "pilot_samples": PILOT_SAMPLES, "points": POINTS, "evaluated_images": IMAGES,
-        "reciprocal_images": RECIPROCAL_IMAGES, "annealed_images": ANNEALED_IMAGES, "prior_draws": PRIOR_DRAWS,
-        "newton_steps": NEWTON_STEPS, "weights": WEIGHTS, "widening": WIDENING,
-        "reciprocal_samples": RECIPROCAL_SAMPLES, "reciprocal_leapfrog": RECIPROCAL_LEAPFROG, "warmup": WARMUP,
-        "chains": CHAINS, "temperatures": TEMPERATURES, "local_steps": LOCAL_STEPS,
+        "reciprocal_images": estimates.RECIPROCAL_IMAGES, "annealed_images": estimates.ANNEALED_IMAGES,
+        "prior_draws": estimates.PRIOR_DRAWS, "newton_steps": estimates.NEWTON_STEPS, "weights": estimates.WEIGHTS,
+        "widening": estimates.WIDENING, "reciprocal_samples": estimates.RECIPROCAL_SAMPLES,
+        "reciprocal_leapfrog": estimates.RECIPROCAL_LEAPFROG, "warmup": estimates.WARMUP,
+        "chains": estimates.CHAINS, "temperatures": estimates.TEMPERATURES, "local_steps": estimates.LOCAL_STEPS,
     }  # fmt: skip
     jobs: list[Job] = [
         {"method": method, "train_images": train_images, "seed": seed}
