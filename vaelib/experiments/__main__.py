@@ -18,6 +18,7 @@ from vaelib.experiments import (
     amortization,
     bottleneck,
     draws,
+    explorer,
     full_bayes,
     iwae,
     likelihoods,
@@ -36,6 +37,7 @@ EXPERIMENTS: dict[str, Callable[..., Record | None]] = {
     "amortization": amortization.run,
     "bottleneck": bottleneck.run,
     "draws": draws.run,
+    "explorer": explorer.run,
     "full-bayes": full_bayes.run,
     "iwae": iwae.run,
     "likelihoods": likelihoods.run,
@@ -59,7 +61,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name, run in EXPERIMENTS.items():
         description = sys.modules[run.__module__].__doc__
         experiment = names.add_parser(name, help=description, description=description)
-        experiment.add_argument("--out", type=Path, default=Path("book/records"), help="the folder of the record")
+        folder = explorer.FOLDER if name == "explorer" else Path("book/records")
+        experiment.add_argument("--out", type=Path, default=folder, help="the folder of the record")
         experiment.add_argument("--dataset", help="mnist, frey or digits; by default as vaelib.data.load chooses")
         experiment.add_argument("--epochs", type=int, help="of each training run; by default as the book has it")
     options = vars(parser.parse_args(argv))
