@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from vaelib import data
+from vaelib.bounds import sgvb_b
 from vaelib.checkpoints import write_whole
 from vaelib.checks import check_positive_integer
 from vaelib.devices import default_device
@@ -37,6 +38,9 @@ BATCH_SIZE = 100
 LEARNING_RATE = 4e-3
 CODES = 1000
 """Test images, the first ones of the set, whose codes are shown."""
+
+DRAWS = 100
+"""Of each of these codes, for the image's bound."""
 
 
 def make_model(data_dim: int) -> VAE:
@@ -94,7 +98,8 @@ def run(out: Path | str, *, dataset: str | None = None, epochs: int | None = Non
         epochs: By default `EPOCHS`.
 
     Returns:
-        The record. Its table has the `digit` and the code, `z1` and `z2`, the posterior's mean, of `CODES` test images.
+        The record. Its table has for each of `CODES` test images the `digit`, its code, the posterior's mean `z1` and
+        `z2`, and its bound `elbo`, estimated with `DRAWS` draws.
 
     Raises:
         ValueError: If the set has no classes.
@@ -118,10 +123,14 @@ def run(out: Path | str, *, dataset: str | None = None, epochs: int | None = Non
         seed=SEED,
         device=device,
     )
-    with torch.no_grad():
+    x, digit = images.test[:CODES], images.test_labels[:CODES]
+    with torch.no_grad(), seeded(SEED, device):
         for weights in model.parameters():
             weights.copy_(weights.half())
-        z = model.encode(images.test[:CODES]).mean.double().cpu().numpy().round(3)
+        z = model.encode(x).mean
+        elbo = torch.cat([sgvb_b(model, rows, DRAWS).elbo for rows in x.split(100)])
+    columns = {"digit": digit, "z1": z[:, 0], "z2": z[:, 1], "elbo": elbo}
+    table = pd.DataFrame({name: column.double().cpu().numpy() for name, column in columns.items()})
     out = Path(out)
     write_network(out / "encoder.bin", model.encoder)
     write_network(out / "decoder.bin", model.decoder)
@@ -137,7 +146,7 @@ def run(out: Path | str, *, dataset: str | None = None, epochs: int | None = Non
             "schedule": "one-cycle",
         },
         seeds=[SEED],
-        table=pd.DataFrame({"digit": images.test_labels[:CODES].cpu().numpy(), "z1": z[:, 0], "z2": z[:, 1]}),
+        table=table.round(3).astype({"digit": int}),
         started=started,
         notes=evaluate(model, images.test),
     )  # fmt: skip
