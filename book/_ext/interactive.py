@@ -1,21 +1,24 @@
 """A Sphinx extension: `{interactive} NAME` puts the figure that `_static/interactive/NAME.js` draws into a page.
 
 Its body is the caption. The scripts load on the pages that have such a figure, and each figure's own when the reader
-comes near it; without scripts the page says so. Plain notebooks link to the page instead (see `plain_notebooks`).
+comes near it. Without scripts the page shows a picture of it, `NAME.webp` beside the script, which the option `alt`
+describes. Plain notebooks link to the page instead (see `plain_notebooks`).
 """
 
 from __future__ import annotations
 
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from docutils import nodes
+from docutils.parsers.rst import directives
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
+from sphinx.util.osutil import relative_uri
 
 SCRIPTS = "book/_static/interactive"
-WITHOUT_SCRIPTS = "This figure moves, and needs JavaScript for it. The text, and the figures around it, do not."
+WITHOUT_SCRIPTS = "This figure moves, and needs JavaScript for it; this is a picture of it."
 
 
 class interactive(nodes.General, nodes.Element):
@@ -23,19 +26,23 @@ class interactive(nodes.General, nodes.Element):
 
 
 class Interactive(SphinxDirective):
-    """`{interactive} NAME`, with a caption as its body."""
+    """`{interactive} NAME`, with a caption as its body, and `alt`, what its picture shows."""
 
     required_arguments = 1
+    option_spec: ClassVar = {"alt": directives.unchanged_required}
     has_content = True
 
     def run(self) -> list[nodes.Node]:
-        """The node, if there is a script of that name."""
+        """The node, if there are a script and a picture of that name."""
         name = self.arguments[0]
-        if not Path(self.env.srcdir, SCRIPTS, f"{name}.js").is_file():
-            raise self.error(f"there is no {SCRIPTS}/{name}.js")
+        for file in (f"{name}.js", f"{name}.webp"):
+            if not Path(self.env.srcdir, SCRIPTS, file).is_file():
+                raise self.error(f"there is no {SCRIPTS}/{file}")
         if not self.content:
             raise self.error("an interactive figure needs a caption, which says what to try and what to see")
-        node = interactive(name=name, ids=[f"interactive-{name}"])
+        if "alt" not in self.options:
+            raise self.error("an interactive figure needs an alt text, for its picture where scripts are off")
+        node = interactive(name=name, alt=self.options["alt"], ids=[f"interactive-{name}"])
         self.state.nested_parse(self.content, self.content_offset, node)
         return [node]
 
@@ -43,9 +50,11 @@ class Interactive(SphinxDirective):
 def visit_html(translator: Any, node: interactive) -> None:
     """Begin the figure: the stage on which the script draws, then the caption."""
     name = escape(node["name"])
+    page = translator.builder.get_target_uri(translator.builder.current_docname)
+    picture = relative_uri(page, f"_static/interactive/{name}.webp")
     translator.body.append(
-        f'<figure class="interactive" id="{node["ids"][0]}" data-interactive="{name}">'
-        f'<div class="stage"><noscript>{WITHOUT_SCRIPTS}</noscript></div><figcaption>'
+        f'<figure class="interactive" id="{node["ids"][0]}" data-interactive="{name}"><div class="stage"><noscript>'
+        f'<p>{WITHOUT_SCRIPTS}</p><img src="{picture}" alt="{escape(node["alt"])}"></noscript></div><figcaption>'
     )
 
 

@@ -62,6 +62,10 @@ def test_outputs_are_made_once_and_then_carried(root: Path) -> None:
         page: (root / f"_build/html/{page}.html").read_text().count("interactive/start.js") for page in book.pages
     }
     assert scripts == {"book/index": 0, "book/part/sample": 1, "book/references": 0}
+    sample = (root / "_build/html/book/part/sample.html").read_text()
+    still = re.search(r'<noscript><p>.*?</p><img src="(.*?)" alt="Two &quot;curves&quot;\."></noscript>', sample)
+    assert still is not None
+    assert (root / "_build/html/book/part" / still[1]).is_file()
 
     # Commit it, with an output that the code does not give, and with the stamp of other code: a reader's build
     # must show the one and keep the other, or it executed, or it renewed the stamp.
@@ -95,6 +99,9 @@ FAULTS = {
         "an image without an alt text"
     ),
     "```{code-cell} python3\nimport sys\n\nprint('careful', file=sys.stderr)\n```": "stderr was found",
+    "```{interactive} nothing\n:alt: A.\n\nA caption.\n```": "there is no book/_static/interactive/nothing.js",
+    "```{interactive} gradients\n:alt: A.\n```": "an interactive figure needs a caption",
+    "```{interactive} gradients\nA caption.\n```": "an interactive figure needs an alt text",
     '<script src=\'https://example.org/x.js\'></script>\n<img src="https://example.org/x.png" alt="A picture.">': (
         "the page loads from another host"
     ),

@@ -120,7 +120,7 @@ PLAIN = {
     "table": ("```{table} Text\n:name: a\n| b |\n|---|\n```", "**Table 3.5.** Text\n\n| b |\n|---|"),
     "links": ("[out](https://x.org/a) [in](a.md#b)", "[out](https://x.org/a) [in](site/a.md#b)"),
     "interactive figure": (
-        ":::{interactive} gradients\nTry *this*.\n:::",
+        ":::{interactive} gradients\n:alt: Two curves.\n\nTry *this*.\n:::",
         "[This figure moves: open it in the book.](page#interactive-gradients) Try *this*.",
     ),
 }

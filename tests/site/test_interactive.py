@@ -2,43 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import math
 
 import numpy as np
 import pytest
 import torch
-from playwright.sync_api import Locator, Page
+from figures import FIGURES, open_figure, slide, state, until
+from playwright.sync_api import Browser, Locator, Page
 from torch.distributions import kl_divergence
 
 from vaelib.gaussians import AffineGaussian, StandardNormal
 
-FIGURES = {"reparameterization": "book/part-4/q3-2-full-covariance", "gradients": "book/part-3/reparameterization"}
-
 
 @pytest.fixture
 def figure(page: Page, address: str, request: pytest.FixtureRequest) -> Locator:
-    """An interactive figure, opened by scrolling to it."""
-    name = request.param
-    page.goto(f"{address}/{FIGURES[name]}.html")
-    figure = page.locator(f"#interactive-{name}")
-    assert figure.get_attribute("data-ready") is None  # it is far down the page: nothing is loaded yet
-    figure.scroll_into_view_if_needed()
-    page.locator(f"#interactive-{name}[data-ready]").wait_for()
-    return figure
-
-
-def state(figure: Locator) -> dict:
-    """The numbers of the figure, read after its next frame: a figure draws once a frame, not once an event."""
-    figure.page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
-    return json.loads(figure.locator(".stage").get_attribute("data-state"))
-
-
-def slide(figure: Locator, label: str, key: str, times: int) -> None:
-    slider = figure.get_by_label(label, exact=False).first
-    slider.focus()
-    for _ in range(times):
-        slider.press(key)
+    return open_figure(page, address, request.param)
 
 
 only = pytest.mark.parametrize
@@ -163,10 +141,24 @@ def test_it_pauses_and_goes_on(figure: Locator) -> None:
     figure.page.wait_for_function(f"(stage) => JSON.parse(stage.dataset.state).count > {count}", arg=stage)
 
 
+def test_it_waits_for_readers_who_want_no_motion(browser: Browser, address: str) -> None:
+    page = browser.new_page(reduced_motion="reduce")
+    figure = open_figure(page, address, "gradients")
+    assert state(figure)["count"] == 0
+    figure.get_by_role("button", name="Go on").click()
+    until(figure, "s.count > 0")
+    page.close()
+
+
 @only("name", FIGURES)
-def test_without_scripts_the_page_says_so(browser, address: str, name: str) -> None:
+def test_without_scripts_the_page_says_so_and_shows_a_picture(browser: Browser, address: str, name: str) -> None:
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
-    page.goto(f"{address}/{FIGURES[name]}.html")
-    assert "needs JavaScript" in page.locator(f"#interactive-{name} noscript").inner_text()
+    with page.expect_response(f"**/{name}.webp") as response:
+        page.goto(f"{address}/{FIGURES[name]}.html")
+    assert response.value.ok
+    assert len(response.value.body()) < 60_000
+    figure = page.locator(f"#interactive-{name} noscript")
+    assert "needs JavaScript" in figure.inner_text()
+    assert len(figure.locator("img").get_attribute("alt")) > 100
     context.close()

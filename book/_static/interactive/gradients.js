@@ -13,7 +13,7 @@ export default function mount(stage) {
   const PLOT = { left: 50, right: width - 12, top: 12, bottom: HEIGHT - 44 };
   const settings = { ...START };
   let run;
-  let running = true;
+  let running = !matchMedia("(prefers-reduced-motion: reduce)").matches;
   let visible = true;
   const picture = html(stage, "div", { className: "picture wide" });
   const label = "The two averages against the number of draws, with the exact gradient as a horizontal line";
@@ -37,7 +37,7 @@ export default function mount(stage) {
   const box = html(row, "input", { type: "checkbox" });
   box.addEventListener("input", () => change("baseline")(box.checked));
   const buttons = html(panel, "div", { className: "buttons" });
-  const pause = button(buttons, "Pause", () => {
+  const pause = button(buttons, running ? "Pause" : "Go on", () => {
     running = !running;
     pause.textContent = running ? "Pause" : "Go on";
     if (running) requestAnimationFrame(step);

@@ -15,7 +15,7 @@ export class Plane {
     }
     // Everything drawn in the plane's coordinates goes here.
     this.world = svg(this.root, "g", { transform: "scale(1 -1)" });
-    const small = 0.07 * reach;
+    const small = 0.085 * reach;
     svg(this.root, "text", { x: reach - small, y: -0.4 * small, "font-size": small, "text-anchor": "end" }, axes[0]);
     svg(this.root, "text", { x: 0.5 * small, y: -reach + 1.2 * small, "font-size": small }, axes[1]);
   }

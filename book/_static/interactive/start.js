@@ -10,9 +10,11 @@ const observer = new IntersectionObserver((entries) => {
 async function open(figure) {
   const stage = figure.querySelector(".stage");
   try {
-    const { default: mount } = await import(`./${figure.dataset.interactive}.js`);
+    stage.textContent = "Loading\u2026";
+    const { load, default: mount } = await import(`./${figure.dataset.interactive}.js`);
+    const loaded = await load?.(); // what the figure draws with, where it has to be fetched
     stage.replaceChildren();
-    await mount(stage);
+    mount(stage, loaded);
     figure.dataset.ready = "yes";
   } catch (error) {
     stage.textContent = `This figure could not be opened (${error.message}). Reload the page, or read on: the text does not need it.`;

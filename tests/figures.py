@@ -1,0 +1,50 @@
+"""Opening the interactive figures, moving their sliders, and waiting for what they show."""
+
+from __future__ import annotations
+
+import json
+
+from playwright.sync_api import Locator, Page
+
+FIGURES = {
+    "reparameterization": "book/part-4/q3-2-full-covariance",
+    "gradients": "book/part-3/reparameterization",
+    "explorer": "book/part-6/manifolds",
+    "draw": "book/part-6/manifolds",
+}
+"""The page of each."""
+
+
+def open_figure(page: Page, address: str, name: str) -> Locator:
+    """An interactive figure, opened by scrolling to it."""
+    page.goto(f"{address}/{FIGURES[name]}.html")
+    figure = page.locator(f"#interactive-{name}")
+    assert figure.get_attribute("data-ready") is None  # it is far down the page: nothing is loaded yet
+    figure.scroll_into_view_if_needed()
+    page.locator(f"#interactive-{name}[data-ready]").wait_for()
+    return figure
+
+
+def state(figure: Locator) -> dict:
+    """The numbers of the figure, read after its next frame: a figure draws once a frame, not once an event."""
+    figure.page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    return json.loads(figure.locator(".stage").get_attribute("data-state"))
+
+
+def until(figure: Locator, condition: str) -> dict:
+    """The numbers of the figure as soon as a condition on them holds: JavaScript, which calls them `s`."""
+    stage = figure.locator(".stage").element_handle()
+    test = f"(stage) => {{ const s = JSON.parse(stage.dataset.state); return ({condition}) && s; }}"
+    return figure.page.wait_for_function(test, arg=stage).json_value()
+
+
+def slider(figure: Locator, label: str) -> Locator:
+    """The slider whose label begins so; its value follows in the label."""
+    return figure.get_by_label(label, exact=False).first
+
+
+def slide(figure: Locator, label: str, key: str, times: int) -> None:
+    """Press a key on a slider, some times."""
+    slider(figure, label).focus()
+    for _ in range(times):
+        slider(figure, label).press(key)
