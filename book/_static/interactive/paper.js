@@ -34,7 +34,7 @@ export class Paper {
     const context = this.canvas.getContext("2d");
     context.fillRect(0, 0, SIZE, SIZE);
     if (!image) return;
-    const small = html(document.createElement("div"), "canvas", { width: this.side, height: this.side });
+    const small = new OffscreenCanvas(this.side, this.side);
     paint(small.getContext("2d"), image, this.side);
     context.imageSmoothingEnabled = false;
     context.drawImage(small, 0, 0, SIZE, SIZE);
