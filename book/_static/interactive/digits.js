@@ -51,9 +51,10 @@ export const logLikelihood = (x, logits) =>
 // Paint an image, white on black as MNIST has it, at a place of a canvas, one canvas pixel for each of its own.
 export function paint(context, image, side, left = 0, top = 0) {
   const pixels = context.createImageData(side, side);
+  const { data } = pixels;
   for (let k = 0; k < image.length; k++) {
-    pixels.data.fill(255 * image[k], 4 * k, 4 * k + 3);
-    pixels.data[4 * k + 3] = 255;
+    data[4 * k] = data[4 * k + 1] = data[4 * k + 2] = 255 * image[k];
+    data[4 * k + 3] = 255;
   }
   context.putImageData(pixels, left, top);
 }
