@@ -120,7 +120,7 @@ def aggregate_kl(q: Distribution, *, pairs_at_once: int = 100_000) -> AggregateK
     https://arxiv.org/abs/1905.06922, where the encoder is known). Hence, in expectation,
 
     $$\texttt{lower} \le \mathrm{KL}(q(z)\,\|\,p(z)) \le \texttt{upper}, \qquad
-    \texttt{information_lower} \le I_q(x; z) \le \texttt{information_upper}.$$
+    \texttt{information\_lower} \le I_q(x; z) \le \texttt{information\_upper}.$$
 
     Where the two are far apart, N is too small for posteriors that narrow: the information of a code approaches log N,
     and no estimate from these images can tell q(z) from the N spikes they put into it.

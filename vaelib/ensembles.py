@@ -1,7 +1,7 @@
 """Training several models at once, for error bars over seeds.
 
 Models that differ in nothing but the values of their weights are one computation on stacked weights: each parameter of
-shape S becomes one tensor of shape (E, *S) for E members, `torch.func.vmap` carries the objective of a single model
+shape S becomes one tensor of shape `(E, *S)` for E members, `torch.func.vmap` carries the objective of a single model
 over to the stack, and one optimiser moves all of it. As the optimisers work element by element, each member is trained
 as `vaelib.training.fit` would train it.
 
