@@ -147,7 +147,7 @@ class VAE(LatentVariableModel):
         """Convolutions on both sides; images stay flat, (B, D), outside.
 
         Args:
-            image_shape: (rows, columns), both divisible by 2 ** len(channels); D is their product.
+            image_shape: (rows, columns), both divisible by `2 ** len(channels)`; D is their product.
             channels: Channels after each halving of the image; the decoder has them in reverse.
             latent_dim: K.
             activation: Makes the non-linearity between layers.

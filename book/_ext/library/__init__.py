@@ -16,7 +16,7 @@ from sphinx import addnodes
 from sphinx.application import Sphinx
 
 from . import entries, names
-from .links import LinkNames
+from .links import LinkNames, link_code
 
 
 def read_chapters(app: Sphinx) -> None:
@@ -25,8 +25,8 @@ def read_chapters(app: Sphinx) -> None:
 
 
 def add_style(app: Sphinx, pagename: str, template: str, context: dict[str, Any], doctree: nodes.document) -> None:
-    """Load the style of entries, on the pages that have any."""
-    if doctree is not None and next(doctree.findall(addnodes.desc), None) is not None:
+    """Load the style of entries and of links in code, on the pages that have any."""
+    if pagename in app.env.library or (doctree and next(doctree.findall(addnodes.desc), None)):
         app.add_css_file("library.css")
 
 
@@ -41,5 +41,6 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("autodoc-process-docstring", entries.translate, priority=400)  # napoleon's is 500
     app.connect("autodoc-process-docstring", entries.name_chapters, priority=600)
     app.connect("html-page-context", add_style)
+    app.connect("html-page-context", link_code)
     app.add_post_transform(LinkNames)
     return {"version": "1", "parallel_read_safe": False, "parallel_write_safe": True}

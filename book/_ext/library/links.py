@@ -1,4 +1,4 @@
-"""Links from what a page mentions as code to its entry."""
+"""Links from the names of vaelib on a page to their entries: in the text, and in the code of its cells."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 from docutils import nodes
 from sphinx import addnodes
+from sphinx.application import Sphinx
 from sphinx.transforms.post_transforms import SphinxPostTransform
 from sphinx.util.nodes import make_refnode
 
@@ -15,7 +16,27 @@ from . import names
 
 NAME = re.compile(r"\w+(\.\w+)*")
 PLACE = nodes.document | nodes.section | addnodes.desc
+DOTTED = re.compile(r'<span class="n">\w+</span>(?:<span class="o">\.</span><span class="n">\w+</span>)*')
 NOT_LINKED = nodes.title | nodes.reference | addnodes.desc_signature
+
+
+def link_code(app: Sphinx, pagename: str, template: str, context: dict[str, Any], doctree: nodes.document) -> None:
+    """Link the first mention of each name in the code of a chapter, which for most is where it is imported."""
+    if pagename not in app.env.library:
+        return
+    known, entries = app.env.library[pagename].names, app.env.get_domain("py").data["objects"]
+    linked = set()
+
+    def link(match: re.Match[str]) -> str:
+        name = names.full_name(re.sub(r"<[^>]*>", "", match[0]), known)
+        name = name and names.entry(name)
+        if name not in entries or name in linked:
+            return match[0]
+        linked.add(name)
+        page = app.builder.get_relative_uri(pagename, entries[name].docname)
+        return f'<a href="{page}#{entries[name].node_id}" title="{name}">{match[0]}</a>'
+
+    context["body"] = DOTTED.sub(link, context["body"])
 
 
 class LinkNames(SphinxPostTransform):
