@@ -1,15 +1,13 @@
-"""The book's tools stand outside the package, so the tests are told where; and a small book to try them on."""
+"""A small book to try the book's tools on."""
 
 from __future__ import annotations
 
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "book/_ext"))
 
 TOC = """\
 format: jb-book

@@ -36,7 +36,7 @@ def curvature(z: Tensor) -> Tensor:
 
 def noise() -> tuple[Tensor, Tensor]:
     """Points in the plane and weights for expectations under N(0, I)."""
-    nodes, weights = gauss_hermite(60)
+    nodes, weights = gauss_hermite(30)
     return torch.cartesian_prod(nodes, nodes), torch.outer(weights, weights).flatten()
 
 

@@ -47,3 +47,7 @@ def test_its_check_can_fail(label: str, name: str) -> None:
 def test_the_chapter_prints_what_was_checked(label: str) -> None:
     assert bare(CHECKS[label].tex) == bare(BOOK[label])
     assert label in equations_of(CHAPTERS[CHECKS[label].module])
+
+
+def test_every_equation_has_a_check() -> None:
+    assert set(BOOK) == set(CHECKS)
