@@ -44,6 +44,6 @@ def test_it_is_written_nowhere_else() -> None:
     book = Book(ROOT)
     owner_and_name = book.repository.removeprefix("https://github.com/")
     places = [ROOT / "Makefile", ROOT / "pyproject.toml", ROOT / "requirements.txt", ROOT / ".ci/run"]
-    for folder, pattern in [("book", "*.md"), ("book/_ext", "*.py"), ("vaelib", "*.py")]:
+    for folder, pattern in [("book", "*.md"), ("book/_ext", "*.py"), ("vaelib", "*.py"), (".github", "*.*")]:
         places += (ROOT / folder).rglob(pattern)
     assert [str(path) for path in places if owner_and_name in path.read_text("utf8")] == []
