@@ -28,7 +28,7 @@ if importlib.util.find_spec("vaelib") is None:
     %pip install --quiet git+{repository}"""
 
 HEAD = """\
-*This notebook is made from [a page of the book]({page}), where every link below leads. Run its cells in order.*"""
+*[Open this page in the book]({page}): every link below leads there. Run the cells in order.*"""
 
 
 def plain_notebook(book: Book, chapter: Chapter, executed: NotebookNode, converter: Converter) -> NotebookNode:
