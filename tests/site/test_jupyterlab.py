@@ -14,13 +14,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import nbformat
 import pytest
 import yaml
 from nbformat import NotebookNode
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, TimeoutError
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((ROOT / "book/notebooks").glob("*.ipynb"))
@@ -35,22 +36,23 @@ SETTINGS = {
 
 NOTEBOOK = ".jp-NotebookPanel:not(.lm-mod-hidden) .jp-Notebook"  # in the tab that is shown
 
-# It is ready when every cell of the file stands there, its Markdown is set, with no formula left in dollars outside of
-# code, and every image has arrived.
-READY = """([notebook, cells]) => {
-    const all = (selector) => [...document.querySelectorAll(`${notebook} ${selector}`)]
+# It is ready when every cell and image of the file stands there, what is to be closed is closed, and the Markdown is
+# set, with no formula left in dollars outside of code.
+READY = """([notebook, cells, images, closed]) => {
+    const all = (selector) => [...document.querySelectorAll(`${notebook} :is(${selector})`)]
     const set = (cell) => {
         const copy = cell.cloneNode(true)
         copy.querySelectorAll(".jp-InputArea-editor, code, mjx-container").forEach((part) => part.remove())
         return copy.textContent.trim() && !copy.textContent.includes("$")
     }
     return all(".jp-Cell").length === cells
+        && all(".jp-OutputArea img").filter((image) => image.complete).length === images
+        && all(".jp-InputPlaceholder").length === closed
         && all(".jp-MarkdownCell").every((cell) => cell.matches(".jp-mod-rendered") && set(cell))
-        && all(".jp-OutputArea img").every((image) => image.complete)
 }"""
 
 SEEN = """(notebook) => {
-    const all = (selector) => [...document.querySelectorAll(`${notebook} ${selector}`)]
+    const all = (selector) => [...document.querySelectorAll(`${notebook} :is(${selector})`)]
     const texts = all(".jp-RenderedMarkdown").map((cell) => {
         const copy = cell.cloneNode(true)
         copy.querySelectorAll("code, mjx-container").forEach((part) => part.replaceWith("`"))
@@ -60,6 +62,7 @@ SEEN = """(notebook) => {
         dialogs: [...document.querySelectorAll(".jp-Dialog, .Toastify__toast--error")].map((box) => box.textContent),
         directives: all(".jp-RenderedMarkdown code[class*='{']").map((code) => code.className),
         myst: texts.flatMap((text) => text.match(/\\{[a-zA-Z:]+\\}`|:::|^\\([\\w-]+\\)=|^:[a-z]+: .*$/gm) ?? []),
+        unset: texts.filter((text) => text.includes("$")),
         formulas: all("mjx-container").length,
         wrong: all("mjx-merror, [data-mjx-error], mjx-mtext[style*='red']").map((formula) => formula.outerHTML),
         images: all(".jp-OutputArea img").map((image) => image.naturalWidth * image.naturalHeight),
@@ -120,6 +123,7 @@ def window(browser: Browser, lab: str) -> Iterator[Page]:
     page.on("pageerror", lambda error: faults.append(str(error)))
     page.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)
     page.goto(f"{lab}lab")
+    page.locator("#jupyterlab-splash").wait_for(state="detached", timeout=PATIENCE)
     yield page
     page.close()
     assert faults == []
@@ -129,16 +133,18 @@ def window(browser: Browser, lab: str) -> Iterator[Page]:
 def test_notebook(window: Page, path: Path) -> None:
     notebook = nbformat.read(path, as_version=4)
     window.locator(f".jp-DirListing-item[title^='Name: {path.name}']").dblclick(timeout=PATIENCE)
-    window.wait_for_function(READY, arg=[NOTEBOOK, len(notebook.cells)], timeout=PATIENCE, polling=500)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    expected = [len(notebook.cells), images(notebook), sum(hidden(cell, "source") for cell in code)]
+    with suppress(TimeoutError):  # what is missing is told below
+        window.wait_for_function(READY, arg=[NOTEBOOK, *expected], timeout=PATIENCE, polling=500)
     seen = window.evaluate(SEEN, NOTEBOOK)
 
-    for fault in ("dialogs", "directives", "myst", "wrong", "open"):
+    for fault in ("dialogs", "directives", "myst", "unset", "wrong", "open"):
         assert not seen[fault], f"{fault}: {seen[fault]}"
     assert seen["formulas"] > 0
     assert len(seen["images"]) == images(notebook)
     assert 0 not in seen["images"]
     assert seen["folded"] == sum(cell.source.count("<details") for cell in notebook.cells)
-    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     for cell, shown in zip(code, seen["code"], strict=True):
         assert shown["input"] != hidden(cell, "source"), cell.source
         assert not (shown["output"] and hidden(cell, "outputs")), cell.source
