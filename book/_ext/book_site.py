@@ -12,6 +12,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +27,18 @@ from sphinxcontrib import katex
 
 log = logging.getLogger(__name__)
 PATIENCE = 60.0  # seconds
+STATEMENT = re.compile(
+    r'<div class="(?:proof )?(?P<kind>\w+) admonition" id="(?P<id>[a-z]+-[^"]*)">\s*'
+    r'<p class="admonition-title">(?:(?!</p>).)*(?=</p>)',
+    re.S,
+)
 
 
 def configure(app: Sphinx, config: Config) -> None:
     """Fill in what follows from other settings."""
     config.html_baseurl = Book(Path(app.srcdir)).site
+    config.html_search_scorer = "book/_static/search_scores.js"
+    config.html_use_index = config.html_domain_indices = False  # pages to which no link leads
 
 
 def start_katex(app: Sphinx) -> None:
@@ -55,23 +63,34 @@ def start_katex(app: Sphinx) -> None:
 
 
 def mend_page(app: Sphinx, pagename: str, template: str, context: dict[str, Any], doctree: nodes.document) -> None:
-    """Point the page's Colab button at its plain notebook."""
+    """Point the page's Colab button at its plain notebook; and describe a page that Sphinx makes by itself."""
     book = Book(Path(app.srcdir))
     chapters = {chapter.docname: chapter for chapter in book.chapters}
     buttons = [b for group in context.get("header_buttons", []) for b in group.get("buttons", [])]
     for button in buttons:
         if button.get("text") == "Colab" and pagename in chapters:
             button["url"] = book.colab_url(chapters[pagename])
+    if doctree is None:
+        description = f"{context.get('title', pagename)}: {app.config.project}"
+        context["metatags"] += f'<meta name="description" content="{escape(description)}" />'
 
 
-def drop_icon_script(app: Sphinx, exception: Exception | None) -> None:
-    """Take out the theme's largest script, 1.4 MB: it draws icons, which the theme's web font brings as well."""
+def mend_pages(app: Sphinx, exception: Exception | None) -> None:
+    """Mend in every page what no setting mends."""
     if exception is not None or app.builder.format != "html":
         return
-    (Path(app.outdir) / "_static/scripts/fontawesome.js").unlink(missing_ok=True)
-    for page in Path(app.outdir).rglob("*.html"):
-        html = page.read_text("utf8")
-        page.write_text(re.sub(r"<script\b[^>]*fontawesome\.js[^>]*></script>", "", html), "utf8")
+    for path in Path(app.outdir).rglob("*.html"):
+        path.write_text(mended(path.read_text("utf8")), "utf8")
+
+
+def mended(html: str) -> str:
+    """A page whose theorems and exercises have a link to themselves, whose addresses are each of one thing, and whose
+    references are a list to a screen reader, as docutils means them to be.
+    """
+    html = html.replace('role="doc-biblioentry"', 'role="listitem"')
+    html = re.sub(r"<th\b([^>]*)>(?:<p></p>)?</th>", r"<td\1></td>", html)  # the corner of a table heads nothing
+    html = re.sub(r' id="(?:proof|exercise|solution)-content"|(?<=<div class="proof admonition") id="proof"', "", html)
+    return STATEMENT.sub(r'\g<0><a class="headerlink" href="#\g<id>" title="Link to this \g<kind>">#</a>', html)
 
 
 def check_pages(app: Sphinx, exception: Exception | None) -> None:
@@ -103,6 +122,6 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("config-inited", configure)
     app.connect("builder-inited", start_katex)
     app.connect("html-page-context", mend_page, priority=900)  # after the theme has made its buttons
-    app.connect("build-finished", drop_icon_script)
+    app.connect("build-finished", mend_pages)
     app.connect("build-finished", check_pages)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -7,14 +7,12 @@ document.addEventListener("DOMContentLoaded", () => {
     element.setAttribute("role", "navigation");
     element.setAttribute("aria-label", "Book");
   });
-  // What scrolls can be reached with the keyboard. Asked only when it comes near: the answer needs its layout.
-  const seen = new IntersectionObserver((entries) => {
-    for (const { isIntersecting, target } of entries) {
-      if (!isIntersecting) continue;
+  // What scrolls can be reached with the keyboard. Asked whenever it is laid out, and not before: the answer needs that.
+  const scrolls = new ResizeObserver((entries) => {
+    for (const { target } of entries) {
       if (target.scrollWidth > target.clientWidth) target.tabIndex = 0;
-      seen.unobserve(target);
     }
-  }, { rootMargin: "50%" });
+  });
   document.querySelectorAll(".katex-display, .bd-content pre, .bd-content .cell_output > .output, .pst-scrollable-table-container")
-    .forEach((element) => seen.observe(element));
+    .forEach((element) => scrolls.observe(element));
 });

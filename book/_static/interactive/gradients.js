@@ -45,7 +45,8 @@ export default function mount(stage) {
   button(buttons, "Start again", restart);
   const table = html(stage, "table", { className: "numbers" });
   const head = html(html(table, "thead"), "tr");
-  for (const name of ["", "average", "s.e.", "variance", "exactly"]) html(head, "th", { scope: "col" }, name);
+  html(head, "td", {}, "");
+  for (const name of ["average", "s.e.", "variance", "exactly"]) html(head, "th", { scope: "col" }, name);
   const body = html(table, "tbody");
   const cells = Object.fromEntries(Object.entries(KINDS).map(([kind, name]) => {
     const line = html(body, "tr", { className: kind });
