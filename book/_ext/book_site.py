@@ -72,7 +72,9 @@ def mend_page(app: Sphinx, pagename: str, template: str, context: dict[str, Any]
             button["url"] = book.colab_url(chapters[pagename])
     if doctree is None:
         description = f"{context.get('title', pagename)}: {app.config.project}"
-        context["metatags"] += f'<meta name="description" content="{escape(description)}" />'
+        context["metatags"] = (
+            context.get("metatags", "") + f'<meta name="description" content="{escape(description)}" />'
+        )
 
 
 def mend_pages(app: Sphinx, exception: Exception | None) -> None:

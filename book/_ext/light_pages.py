@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from posixpath import dirname, join, normpath, relpath
@@ -24,6 +23,7 @@ from sphinx.errors import ExtensionError
 
 SHEET = re.compile(r'\s*<link [^>]*\bhref="([^"?]*\.css)[^"]*"[^>]*>')
 BUNDLE = "_static/site.css"
+IMAGE = re.compile(r"<img\b[^>]*>")
 FONTS = "_static/vendor/fontawesome/webfonts"
 MADE_BY_SCRIPTS = ("bs-",)  # Bootstrap puts the rest of such a name together
 SEARCH = re.compile(r'\s*<script src="[^"]*(?:searchtools|language_data|searchindex)\.js[^"]*"></script>')
@@ -48,7 +48,7 @@ def lighten(app: Sphinx, exception: Exception | None) -> None:
         folder = relpath(site, path.parent)
         html = link_bundle(html, folder, sheets, f"{normpath(join(folder, BUNDLE))}?v={version}")
         html = wait_for_text(html, keep_search=path.name == "search.html")
-        path.write_text(re.sub(r"<img\b[^>]*>", partial(come_near, path.parent), html), "utf8")
+        path.write_text(IMAGE.sub(come_near, html), "utf8")
 
 
 def shared_sheets(site: Path, pages: dict[Path, str]) -> list[str]:
@@ -107,7 +107,11 @@ def shrink_fonts(site: Path, css: str) -> str:
         cutter.populate(unicodes=icons)
         cutter.subset(font)
         subset.save_font(font, str(path.with_suffix(".woff")), options)
-    return re.sub(r'(url\([^)]*/fa-[\w-]+)\.woff2\) ?format\("woff2"\),url\([^)]*\) ?format\("truetype"\)', r'\1.woff) format("woff")', css)
+    return re.sub(
+        r'(url\([^)]*/fa-[\w-]+)\.woff2\) ?format\("woff2"\),url\([^)]*\) ?format\("truetype"\)',
+        r'\1.woff) format("woff")',
+        css,
+    )
 
 
 def calm_theme(script: Path) -> None:
@@ -153,12 +157,12 @@ def wait_for_text(html: str, *, keep_search: bool) -> str:
     if keep_search:
         return html
     html = re.sub(r'<link rel="preload" as="script"[^>]*>', "", SEARCH.sub("", html))
-    html = re.sub(r'<script(?=[^>]*\ssrc=)(?![^>]*\s(?:defer|type=))', "<script defer", html)
+    html = re.sub(r"<script(?=[^>]*\ssrc=)(?![^>]*\s(?:defer|type=))", "<script defer", html)
     # These set what one of the scripts above has defined: a module waits like it, in its turn.
     return html.replace("<script>DOCUMENTATION_OPTIONS.", '<script type="module">DOCUMENTATION_OPTIONS.')
 
 
-def come_near(folder: Path, match: re.Match[str]) -> str:
+def come_near(match: re.Match[str]) -> str:
     """An image that is fetched when the reader comes near it, into a place of its own size."""
     tag = re.sub(r'\bstyle="width: (\d+)px; height: (\d+)px;"', r'width="\1" height="\2"', match[0])
     tag = re.sub(r'(src="[^"]*_images/[^"]*)\.png"', r'\1.webp"', tag)

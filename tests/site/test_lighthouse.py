@@ -36,7 +36,13 @@ def measure(address: str, packages: Path, chromium: str, tmp_path: Path):
     def measured(name: str) -> tuple[dict[str, int], list[str]]:
         report = tmp_path / "report.json"
         command = [NODE, packages / "lighthouse/cli/index.js", f"{address}/{name}.html", f"--chrome-flags={FLAGS}"]
-        options = [f"--only-categories={','.join(CATEGORIES)}", "--quiet", "--output=json", f"--output-path={report}", "--no-enable-error-reporting"]
+        options = [
+            f"--only-categories={','.join(CATEGORIES)}",
+            "--quiet",
+            "--output=json",
+            f"--output-path={report}",
+            "--no-enable-error-reporting",
+        ]
         environment = {**os.environ, "CHROME_PATH": chromium}
         run = subprocess.run([*command, *options], env=environment, capture_output=True, text=True, timeout=300)
         assert run.returncode == 0, run.stderr

@@ -10,8 +10,8 @@ from urllib.parse import unquote, urldefrag, urljoin, urlsplit
 
 import pytest
 from bs4 import BeautifulSoup, Tag
-from playwright.sync_api import Page
 from plain_notebooks.book import Book
+from playwright.sync_api import Page
 
 BOOK = Book(Path(__file__).parents[2])
 SITE = BOOK.root / "_build/html"
