@@ -171,5 +171,5 @@ def come_near(match: re.Match[str]) -> str:
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Connect to Sphinx."""
-    app.connect("build-finished", lighten)
+    app.connect("build-finished", lighten, priority=900)  # after the theme has written its last style sheet
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
