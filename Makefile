@@ -44,8 +44,11 @@ test: .venv/.installed  ## Run every check: unit tests, style, types, and every 
 	VAELIB_DATASET=$$($(BIN)/python -m vaelib.data --or-digits) && export VAELIB_DATASET && \
 	$(BIN)/pytest $(NBVAL) -n $(WORKERS) book/notebooks
 
+# Lighthouse measures times, and so comes alone.
+site-test: export OMP_NUM_THREADS := 1
 site-test: book  ## Build the site, and try it in a browser: Chromium, if the machine has it
-	$(BIN)/pytest -m site tests/site
+	$(BIN)/pytest -m site tests/site -n $(WORKERS) --dist loadfile --ignore tests/site/test_lighthouse.py
+	$(BIN)/pytest -m site tests/site/test_lighthouse.py
 
 notebooks: .venv/.installed _build/katex/katex/katex.min.css  ## Execute the chapters that changed, and export their notebooks
 	rm -rf _build/html

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from posixpath import dirname, join, normpath, relpath
@@ -48,7 +49,7 @@ def lighten(app: Sphinx, exception: Exception | None) -> None:
         folder = relpath(site, path.parent)
         html = link_bundle(html, folder, sheets, f"{normpath(join(folder, BUNDLE))}?v={version}")
         html = wait_for_text(html, keep_search=path.name == "search.html")
-        path.write_text(IMAGE.sub(come_near, html), "utf8")
+        path.write_text(IMAGE.sub(partial(come_near, path.parent), html), "utf8")
 
 
 def shared_sheets(site: Path, pages: dict[Path, str]) -> list[str]:
@@ -162,10 +163,14 @@ def wait_for_text(html: str, *, keep_search: bool) -> str:
     return html.replace("<script>DOCUMENTATION_OPTIONS.", '<script type="module">DOCUMENTATION_OPTIONS.')
 
 
-def come_near(match: re.Match[str]) -> str:
-    """An image that is fetched when the reader comes near it, into a place of its own size."""
+def come_near(folder: Path, match: re.Match[str]) -> str:
+    """An image of a page in a folder, fetched when the reader comes near it, into a place of its own size."""
     tag = re.sub(r'\bstyle="width: (\d+)px; height: (\d+)px;"', r'width="\1" height="\2"', match[0])
     tag = re.sub(r'(src="[^"]*_images/[^"]*)\.png"', r'\1.webp"', tag)
+    if "width=" not in tag and (source := re.search(r'src="([^":?]*\.(?:png|webp))"', tag)):
+        with Image.open(folder / source[1]) as image:
+            width, height = image.size
+        tag = tag.replace("<img", f'<img width="{width}" height="{height}"', 1)
     return tag.replace("<img", '<img loading="lazy" decoding="async"', 1)
 
 

@@ -7,12 +7,17 @@ document.addEventListener("DOMContentLoaded", () => {
     element.setAttribute("role", "navigation");
     element.setAttribute("aria-label", "Book");
   });
-  // What scrolls can be reached with the keyboard. Asked whenever it is laid out, and not before: the answer needs that.
-  const scrolls = new ResizeObserver((entries) => {
-    for (const { target } of entries) {
-      if (target.scrollWidth > target.clientWidth) target.tabIndex = 0;
-    }
-  });
+  // What scrolls can be reached with the keyboard. Asked whenever it is laid out, and not before: the answer needs that;
+  // and again when a font has come, in which a formula may be wider.
+  const seen = new Set();
+  const reach = (element) => {
+    if (element.scrollWidth > element.clientWidth) element.tabIndex = 0;
+  };
+  const scrolls = new ResizeObserver((entries) => entries.forEach(({ target }) => {
+    seen.add(target);
+    reach(target);
+  }));
+  document.fonts.addEventListener("loadingdone", () => seen.forEach(reach));
   document.querySelectorAll(".katex-display, .bd-content pre, .bd-content .cell_output > .output, .pst-scrollable-table-container")
     .forEach((element) => scrolls.observe(element));
 });

