@@ -47,7 +47,7 @@ test: .venv/.installed  ## Run every check: unit tests, style, types, and every 
 # Lighthouse measures times, and so comes alone.
 site-test: export OMP_NUM_THREADS := 1
 site-test: book  ## Build the site, and try it in a browser: Chromium, if the machine has it
-	$(BIN)/pytest -m site tests/site -n $(WORKERS) --dist loadfile --ignore tests/site/test_lighthouse.py
+	$(BIN)/pytest -m site tests/site -n $(WORKERS) --dist loadgroup --ignore tests/site/test_lighthouse.py
 	$(BIN)/pytest -m site tests/site/test_lighthouse.py
 
 notebooks: .venv/.installed _build/katex/katex/katex.min.css  ## Execute the chapters that changed, and export their notebooks

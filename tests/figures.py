@@ -1,10 +1,13 @@
-"""Opening the interactive figures, moving their sliders, and waiting for what they show."""
+"""Opening pages and their interactive figures, moving their sliders, and waiting for what they show."""
 
 from __future__ import annotations
 
 import json
+from typing import Any
 
-from playwright.sync_api import Locator, Page
+from playwright.sync_api import Browser, BrowserContext, Locator, Page
+
+PATIENCE = 120_000  # milliseconds, for a machine that is slow and busy
 
 FIGURES = {
     "reparameterization": "book/part-4/q3-2-full-covariance",
@@ -13,6 +16,13 @@ FIGURES = {
     "draw": "book/part-6/manifolds",
 }
 """The page of each."""
+
+
+def new_page(browser: Browser | BrowserContext, **options: Any) -> Page:
+    """A window in which nothing fails for being slow."""
+    page = browser.new_page(**options)
+    page.set_default_timeout(PATIENCE)
+    return page
 
 
 def open_figure(page: Page, address: str, name: str) -> Locator:

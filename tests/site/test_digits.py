@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import numpy as np
 import pytest
 import torch
-from figures import FIGURES, open_figure, slide, slider, state, until
+from figures import FIGURES, new_page, open_figure, slide, slider, state, until
 from playwright.sync_api import Browser, Locator, Page, Route
 from torch import Tensor
 from torch.distributions import kl_divergence
@@ -98,7 +98,7 @@ def test_the_map_is_tiled_with_decoded_images(explorer: Locator, model: VAE) -> 
 
 
 def test_the_explorer_under_a_finger(browser: Browser, address: str) -> None:
-    page = browser.new_page(viewport={"width": 390, "height": 844}, has_touch=True)
+    page = new_page(browser, viewport={"width": 390, "height": 844}, has_touch=True)
     explorer = open_figure(page, address, "explorer")
     plane = explorer.locator("svg.plane").bounding_box()
     page.touchscreen.tap(plane["x"] + 0.25 * plane["width"], plane["y"] + 0.25 * plane["height"])
@@ -142,7 +142,7 @@ FAILURES: list[tuple[Callable[[Route], None], str]] = [
 def test_a_figure_without_its_weights_says_so(
     browser: Browser, address: str, fails: Callable[[Route], None], said: str
 ) -> None:
-    page = browser.new_page()
+    page = new_page(browser)
     page.route("**/decoder.bin", fails)
     page.goto(f"{address}/{FIGURES['explorer']}.html")
     page.locator("#interactive-explorer").scroll_into_view_if_needed()

@@ -8,7 +8,7 @@ from urllib.parse import urljoin
 import numpy as np
 import pytest
 import torch
-from figures import FIGURES, open_figure, slide, state, until
+from figures import FIGURES, new_page, open_figure, slide, state, until
 from playwright.sync_api import Browser, Locator, Page, expect
 from torch.distributions import kl_divergence
 
@@ -143,7 +143,7 @@ def test_it_pauses_and_goes_on(figure: Locator) -> None:
 
 
 def test_it_waits_for_readers_who_want_no_motion(browser: Browser, address: str) -> None:
-    page = browser.new_page(reduced_motion="reduce")
+    page = new_page(browser, reduced_motion="reduce")
     figure = open_figure(page, address, "gradients")
     assert state(figure)["count"] == 0
     figure.get_by_role("button", name="Go on").click()
@@ -154,7 +154,7 @@ def test_it_waits_for_readers_who_want_no_motion(browser: Browser, address: str)
 @only("name", FIGURES)
 def test_without_scripts_the_page_says_so_and_shows_a_picture(browser: Browser, address: str, name: str) -> None:
     context = browser.new_context(java_script_enabled=False)
-    page = context.new_page()
+    page = new_page(context)
     page.goto(f"{address}/{FIGURES[name]}.html")
     figure = page.locator(f"#interactive-{name} noscript")
     figure.scroll_into_view_if_needed()  # what is far from view is not laid out

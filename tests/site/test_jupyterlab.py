@@ -20,15 +20,16 @@ from pathlib import Path
 import nbformat
 import pytest
 import yaml
+from figures import PATIENCE, new_page
 from nbformat import NotebookNode
 from playwright.sync_api import Browser, Page, TimeoutError
 
 ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.xdist_group("jupyterlab")  # one server serves them all
 NOTEBOOKS = sorted((ROOT / "book/notebooks").glob("*.ipynb"))
 OWNER, NAME = yaml.safe_load((ROOT / "_config.yml").read_text("utf8"))["repository"]["url"].split("/")[-2:]
 SITE = f"https://{OWNER}.github.io/{NAME}"
 TITLE = "# @title Solution"
-PATIENCE = 120_000  # milliseconds, for a machine that is slow and busy
 SETTINGS = {
     "notebook-extension/tracker": {"windowingMode": "none"},  # show all cells, not only those in view
     "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},  # ask no other host
@@ -117,13 +118,13 @@ def url_of(server: subprocess.Popen[bytes], home: Path) -> str:
 @pytest.fixture(scope="module")
 def window(browser: Browser, lab: str) -> Iterator[Page]:
     """JupyterLab in the browser, where it may ask no other host, and may not fail."""
-    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page = new_page(browser, viewport={"width": 1280, "height": 900})
     own, faults = (lab, "data:", "blob:"), list[str]()
     page.on("request", lambda request: None if request.url.startswith(own) else faults.append(request.url))
     page.on("pageerror", lambda error: faults.append(str(error)))
     page.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)
     page.goto(f"{lab}lab")
-    page.locator("#jupyterlab-splash").wait_for(state="detached", timeout=PATIENCE)
+    page.locator("#jupyterlab-splash").wait_for(state="detached")
     yield page
     page.close()
     assert faults == []
@@ -132,11 +133,11 @@ def window(browser: Browser, lab: str) -> Iterator[Page]:
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebook(window: Page, path: Path) -> None:
     notebook = nbformat.read(path, as_version=4)
-    window.locator(f".jp-DirListing-item[title^='Name: {path.name}']").dblclick(timeout=PATIENCE)
+    window.locator(f".jp-DirListing-item[title^='Name: {path.name}']").dblclick()
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     expected = [len(notebook.cells), images(notebook), sum(hidden(cell, "source") for cell in code)]
     with suppress(TimeoutError):  # what is missing is told below
-        window.wait_for_function(READY, arg=[NOTEBOOK, *expected], timeout=PATIENCE, polling=500)
+        window.wait_for_function(READY, arg=[NOTEBOOK, *expected], polling=500)
     seen = window.evaluate(SEEN, NOTEBOOK)
 
     for fault in ("dialogs", "directives", "myst", "unset", "wrong", "open"):
