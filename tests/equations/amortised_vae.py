@@ -108,7 +108,7 @@ def gap(formula: Formula) -> None:
 
 @checks(
     "eq-elbo",
-    "quadrature",
+    "Monte Carlo",
     r"""
     \mathcal{L}(\theta, \phi; x) = \mathbb{E}_{q_\phi(z \mid x)}\bigl[\log p_\theta(x \mid z)\bigr]
     - \mathrm{KL}\bigl(q_\phi(z \mid x)\,\|\,p(z)\bigr).

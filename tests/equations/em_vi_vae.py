@@ -366,7 +366,7 @@ def _sweep(x: Tensor, m_b: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 @checks(
     "eq-em-vi-updates",
-    "Monte Carlo",
+    "autograd",
     r"""
     \begin{aligned}
     q(z_i) &= \mathcal{N}\bigl(\tfrac{1}{\sigma^2} P^{-1} W^\top (x_i - m_b),\ P^{-1}\bigr), \\

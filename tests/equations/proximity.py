@@ -18,7 +18,7 @@ def _two_sided(apart: Tensor, e: Tensor, e_other: Tensor, codes_apart: Tensor, l
 
 @checks(
     "eq-prox-two-sided",
-    "finite sum",
+    "linear algebra",
     r"""
     \begin{aligned}
     \frac{\|x - x'\| - e(x) - e(x')}{\mathrm{Lip}(f)} &\leq \|g(x) - g(x')\| \\

@@ -2,7 +2,7 @@
 
 There is one module here for each chapter, with its name. A check holds the equation's own LaTeX beside the same formula
 as a function, and is itself a function that takes such a formula and finds the other side by a route that does not use
-it: a sum over a finite space, quadrature, symbolic algebra, automatic differentiation, or draws. `test_equations.py`
+it: a sum over a finite space, quadrature, linear algebra, automatic differentiation, or draws. `test_equations.py`
 gives every check the formula, which it must accept, then the wrong ones, which it must refuse; and compares the LaTeX
 with the chapter's, so that nobody changes an equation without changing, or at least reading, its check.
 """
@@ -15,9 +15,10 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torch.distributions import MultivariateNormal, kl_divergence
 
 Formula = Callable[..., Any]
-Kind = Literal["finite sum", "quadrature", "symbolic", "autograd", "linear algebra", "Monte Carlo"]
+Kind = Literal["finite sum", "quadrature", "autograd", "linear algebra", "Monte Carlo"]
 
 
 @dataclass(frozen=True)
@@ -80,3 +81,19 @@ def four_codes() -> tuple[Tensor, Tensor, Tensor]:
 def kl(q: Tensor, p: Tensor) -> Tensor:
     """The divergence between probabilities along the last dimension, as PyTorch sums it."""
     return torch.nn.functional.kl_div(p.log(), q, reduction="none").sum(-1)
+
+
+def least_diagonal_kl(target: MultivariateNormal) -> Tensor:
+    """The smallest divergence of a diagonal Gaussian from another one, as an optimiser finds it."""
+    parameters = torch.zeros(2, target.event_shape[0], requires_grad=True)
+    optimiser = torch.optim.LBFGS([parameters], max_iter=200, tolerance_grad=1e-10, line_search_fn="strong_wolfe")
+
+    def closure() -> Tensor:
+        optimiser.zero_grad()
+        mean, log_var = parameters
+        loss = kl_divergence(MultivariateNormal(mean, log_var.exp().diag()), target)
+        loss.backward()
+        return loss
+
+    optimiser.step(closure)
+    return closure().detach()
