@@ -11,7 +11,7 @@ ifdef VAELIB_DATA
 export VAELIB_DATA := $(abspath $(VAELIB_DATA))
 endif
 
-.PHONY: help book serve test site-test notebooks notebooks-all format lint mutants bench clean
+.PHONY: help book serve test site-test notebooks notebooks-all seals format lint mutants bench clean
 .DEFAULT_GOAL := help
 
 help:  ## Show this list
@@ -62,6 +62,9 @@ notebooks-all: .venv/.installed _build/katex/katex/katex.min.css  ## Execute eve
 	$(BUILD)
 	$(CHAPTERS) copy
 	$(CHAPTERS) check
+
+seals: .venv/.installed  ## Seal the book's text and records as they stand, when they have been read
+	PYTHONPATH=tests:book/_ext $(BIN)/python -m prose.seals
 
 format: .venv/.installed  ## Format the code, the chapters' included
 	$(BIN)/ruff check --fix --exit-zero --quiet
