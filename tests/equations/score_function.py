@@ -272,6 +272,39 @@ def leave_one_out_variance(formula: Formula) -> None:
         close(formula(3, *parts), weight @ values**2 - slope**2)
 
 
+@checks(
+    "eq-sf-local",
+    "finite sum",
+    r"""
+    \begin{aligned}
+    \mathbb{E}\bigl[(f - b)\,s_k\bigr] = {} & \mathbb{E}\bigl[(f_k - b')\,s_k\bigr], \\
+    \operatorname{Var}\bigl((f - b)\,s_k\bigr) = {} & \operatorname{Var}\bigl((f_k - b')\,s_k\bigr) \\
+    & + \operatorname{Var}(r_k)\,\mathbb{E}[s_k^2].
+    \end{aligned}
+    """,
+    right=lambda mean, var, rest, square: (mean, var + rest * square),
+    wrong={
+        "nothing added": lambda mean, var, rest, square: (mean, var),
+        "sign": lambda mean, var, rest, square: (mean, var - rest * square),
+        "no second moment": lambda mean, var, rest, square: (mean, var + rest),
+        "the mean with the other variable's noise": lambda mean, var, rest, square: (mean + rest, var + rest * square),
+    },
+)
+def local(formula: Formula) -> None:
+    """Every outcome of two independent variables of four values each, with its probability, for several baselines."""
+    q, other = law(PHI), law(-PHI)
+    f, r = torch.tensor([1.0, -0.5, 2.0, 0.3]), torch.tensor([0.7, 1.9, -1.0, 0.2])
+    both = torch.outer(q, other)
+    for s in derivatives(lambda phi: law(phi).log(), PHI).T:
+        for b in (-1.0, 0.0, 2.5):
+            whole = (f[:, None] + r - b) * s[:, None]
+            alone = (f - (b - other @ r)) * s
+            mean, rest = q @ alone, other @ r**2 - (other @ r) ** 2
+            value = formula(mean, q @ alone**2 - mean**2, rest, q @ s**2)
+            average = (both * whole).sum()
+            close(value, (average, (both * whole**2).sum() - average**2))
+
+
 def _taylor(f: Tensor, g: Tensor, A: Tensor, step: Tensor) -> Tensor:
     return f + step @ g + 0.5 * ((step @ A) * step).sum(-1)
 
