@@ -358,6 +358,51 @@ def stein(formula: Formula) -> None:
     close(formula(S, weight @ slope(z)), weight @ (f(z)[:, None] * eps))
 
 
+def _quadratic(K: int, delta: Tensor, variance: float) -> tuple[Tensor, Tensor, Tensor]:
+    square = delta.square().sum()
+    V = 0.5 * variance * K + square
+    return -0.5 * (variance * K + square), V, V + 2 * variance + delta**2
+
+
+@checks(
+    "eq-rep-quadratic",
+    "quadrature",
+    r"""
+    \begin{aligned}
+    m &= -\tfrac12 \bigl(\sigma^2 K + |\delta|^2\bigr), \\
+    V &= \tfrac12 \sigma^2 K + |\delta|^2, \\
+    A_k &= V + 2\sigma^2 + \delta_k^2,
+    \end{aligned}
+    """,
+    right=_quadratic,
+    wrong={
+        "sign of m": lambda K, delta, variance: (
+            -(terms := _quadratic(K, delta, variance))[0], *terms[1:],
+        ),
+        "no half in V": lambda K, delta, variance: (
+            (terms := _quadratic(K, delta, variance))[0], terms[1] + 0.5 * K * variance, terms[2],
+        ),
+        "one sigma^2 in A": lambda K, delta, variance: (
+            *(terms := _quadratic(K, delta, variance))[:2], terms[2] - variance,
+        ),
+        "no delta_k in A": lambda K, delta, variance: (
+            *(terms := _quadratic(K, delta, variance))[:2], terms[2] - delta**2,
+        ),
+    },
+)  # fmt: skip
+def quadratic(formula: Formula) -> None:
+    """The mean of f, its variance over sigma^2 and that of the centred score estimates, by Gauss-Hermite quadrature."""
+    eps, weight = noise()
+    delta, sigma = torch.tensor([0.8, -0.5]), 0.7
+    values = -0.5 * (sigma * eps - delta).square().sum(1)
+    mean = weight @ values
+    centred = (values - mean)[:, None] * eps / sigma
+    variances = weight @ centred**2 - (weight @ centred) ** 2
+    expected = mean, weight @ (values - mean) ** 2 / sigma**2, variances
+    for found, value in zip(formula(2, delta, sigma**2), expected, strict=True):
+        close(found, value)
+
+
 @checks(
     "eq-rep-lipschitz",
     "Monte Carlo",
