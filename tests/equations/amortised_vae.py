@@ -107,6 +107,55 @@ def gap(formula: Formula) -> None:
 
 
 @checks(
+    "eq-amortised-split",
+    "quadrature",
+    r"""
+    \log p_\theta(x) = \mathbb{E}_{q_\phi}\!\left[\log \frac{p_\theta(x, z)}{q_\phi(z \mid x)}\right]
+    + \mathbb{E}_{q_\phi}\!\left[\log \frac{q_\phi(z \mid x)}{p_\theta(z \mid x)}\right].
+    """,
+    right=lambda log_joint, log_q, log_posterior, mean: mean(log_joint - log_q) + mean(log_q - log_posterior),
+    wrong={
+        "sign": lambda log_joint, log_q, log_posterior, mean: mean(log_joint - log_q) - mean(log_q - log_posterior),
+        "fraction upside down": lambda log_joint, log_q, log_posterior, mean: (
+            mean(log_joint - log_q) + mean(log_posterior - log_q)
+        ),
+        "no second": lambda log_joint, log_q, log_posterior, mean: mean(log_joint - log_q),
+    },
+)
+def split(formula: Formula) -> None:
+    """A network with one code, all expectations over a grid, against log p(x) by Gauss-Hermite quadrature."""
+    model, x = make_tiny_vae(), make_tiny_images()
+    z, step = line(9, 1441)
+    with torch.no_grad():
+        q = model.encode(x)
+        log_q = Normal(q.mean, q.stddev).log_prob(z)
+        log_joint = model.decode(z[:, None, None]).log_prob(x).T + Normal(0.0, 1.0).log_prob(z)
+    log_posterior = log_joint - (log_joint.exp().sum(1, keepdim=True) * step).log()
+
+    def mean(values: Tensor) -> Tensor:
+        return (log_q.exp() * values).sum(1) * step
+
+    close(formula(log_joint, log_q, log_posterior, mean), tiny()[2], rtol=1e-4, atol=0)
+
+
+@checks(
+    "eq-amortised-log-ratio",
+    "linear algebra",
+    r"\log \frac{q(z)}{p(z)} = -\frac12 \log \sigma^2 - \frac{(z - \mu)^2}{2 \sigma^2} + \frac{z^2}{2},",
+    right=lambda z, mu, sigma: -sigma.log() - (z - mu) ** 2 / (2 * sigma**2) + z**2 / 2,
+    wrong={
+        "no half": lambda z, mu, sigma: -2 * sigma.log() - (z - mu) ** 2 / (2 * sigma**2) + z**2 / 2,
+        "sign of the prior": lambda z, mu, sigma: -sigma.log() - (z - mu) ** 2 / (2 * sigma**2) - z**2 / 2,
+        "standard deviation below": lambda z, mu, sigma: -sigma.log() - (z - mu) ** 2 / (2 * sigma) + z**2 / 2,
+    },
+)
+def log_ratio(formula: Formula) -> None:
+    """PyTorch's two log-densities at ten points."""
+    z, mu, sigma = torch.randn(10), torch.tensor(0.7), torch.tensor(0.4)
+    close(formula(z, mu, sigma), Normal(mu, sigma).log_prob(z) - Normal(0.0, 1.0).log_prob(z))
+
+
+@checks(
     "eq-elbo",
     "Monte Carlo",
     r"""

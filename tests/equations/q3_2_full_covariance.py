@@ -53,6 +53,58 @@ def divergence(formula: Formula) -> None:
     close(formula(MU, S), integral(MU, S @ S.mT))
 
 
+def _log_ratio(z: Tensor, mu: Tensor, S: Tensor) -> Tensor:
+    square = ((z - mu) * torch.linalg.solve(S @ S.mT, (z - mu).mT).mT).sum(1)
+    return -torch.linalg.slogdet(S).logabsdet - 0.5 * square + 0.5 * z.square().sum(1)
+
+
+@checks(
+    "eq-q32-log-ratio",
+    "linear algebra",
+    r"""
+    \begin{aligned}
+    \log \frac{q(z)}{p(z)} = {} & -\log |\det S| \\
+    & - \tfrac12 (z - \mu)^\top \Sigma^{-1} (z - \mu) + \tfrac12 \|z\|^2 .
+    \end{aligned}
+    """,
+    right=_log_ratio,
+    wrong={
+        "sign of the determinant": lambda z, mu, S: _log_ratio(z, mu, S) + 2 * torch.linalg.slogdet(S).logabsdet,
+        "sign of the prior": lambda z, mu, S: _log_ratio(z, mu, S) - z.square().sum(1),
+        "no half": lambda z, mu, S: _log_ratio(z, mu, S) + 0.5 * z.square().sum(1),
+        "S'S": lambda z, mu, S: _log_ratio(z, mu, S.mT),
+    },
+)
+def log_ratio(formula: Formula) -> None:
+    """PyTorch's two log-densities at ten points, for an S with a negative determinant."""
+    z = torch.randn(10, 2)
+    q, p = MultivariateNormal(MU, S @ S.mT), MultivariateNormal(torch.zeros(2), torch.eye(2))
+    close(formula(z, MU, S), q.log_prob(z) - p.log_prob(z))
+
+
+@checks(
+    "eq-q32-squares",
+    "Monte Carlo",
+    r"""
+    \begin{aligned}
+    \mathbb{E}\|S\varepsilon\|^2 &= \sum_{ijk} S_{ij} S_{ik}\, \mathbb{E}[\varepsilon_j \varepsilon_k] \\
+    &= \sum_{ij} S_{ij}^2 .
+    \end{aligned}
+    """,
+    right=lambda S, moments: (torch.einsum("ij,ik,jk->", S, S, moments), S.square().sum()),
+    wrong={
+        "transposed": lambda S, moments: (torch.einsum("ij,ki,jk->", S, S, moments), S.square().sum()),
+        "sum before the square": lambda S, moments: (torch.einsum("ij,ik,jk->", S, S, moments), S.sum().square()),
+        "trace": lambda S, moments: (torch.einsum("ij,ik,jk->", S, S, moments), torch.trace(S @ S)),
+    },
+)
+def squares(formula: Formula) -> None:
+    """200,000 draws, for an S that is not symmetric."""
+    draws = (torch.randn(200_000, 2) @ S.mT).square().sum(1)
+    for value in formula(S, torch.eye(2)):
+        assert_mean(draws, value)
+
+
 def _change(mu: Tensor, S: Tensor, log_p_noise: Tensor, log_p_moved: Tensor) -> Tensor:
     return log_p_noise - torch.linalg.slogdet(S).logabsdet - log_p_moved
 
@@ -108,29 +160,29 @@ def singular_values(formula: Formula) -> None:
     "autograd",
     r"""
     \begin{aligned}
-    & \det(S + tV) = \det S \\
-    & \quad + t \det S \operatorname{tr}(S^{-1} V) \\
+    & \det(S + tH) = \det S \\
+    & \quad + t \det S \operatorname{tr}(S^{-1} H) \\
     & \quad + O(t^2).
     \end{aligned}
     """,
-    right=lambda S, V: torch.linalg.det(S) * torch.trace(torch.linalg.inv(S) @ V),
+    right=lambda S, H: torch.linalg.det(S) * torch.trace(torch.linalg.inv(S) @ H),
     wrong={
-        "no determinant": lambda S, V: torch.trace(torch.linalg.inv(S) @ V),
-        "no inverse": lambda S, V: torch.linalg.det(S) * torch.trace(S @ V),
-        "transposed": lambda S, V: torch.linalg.det(S) * torch.trace(torch.linalg.inv(S) @ V.mT),
+        "no determinant": lambda S, H: torch.trace(torch.linalg.inv(S) @ H),
+        "no inverse": lambda S, H: torch.linalg.det(S) * torch.trace(S @ H),
+        "transposed": lambda S, H: torch.linalg.det(S) * torch.trace(torch.linalg.inv(S) @ H.mT),
     },
 )
 def jacobi(formula: Formula) -> None:
-    """The derivative along V of the determinant as its defining sum over permutations, by autograd."""
-    S, V = torch.randn(2, 3, 3)
+    """The derivative along H of the determinant as its defining sum over permutations, by autograd."""
+    S, H = torch.randn(2, 3, 3)
 
     def det(A: Tensor) -> Tensor:
         even, odd = [(0, 1, 2), (1, 2, 0), (2, 0, 1)], [(0, 2, 1), (2, 1, 0), (1, 0, 2)]
         rows = torch.arange(3)
         return sum(A[rows, list(p)].prod() for p in even) - sum(A[rows, list(p)].prod() for p in odd)
 
-    derivative = torch.autograd.functional.jacobian(lambda t: det(S + t * V), torch.zeros(()))
-    close(formula(S, V), derivative)
+    derivative = torch.autograd.functional.jacobian(lambda t: det(S + t * H), torch.zeros(()))
+    close(formula(S, H), derivative)
 
 
 def _triangular(mu: Tensor, a: Tensor, below: Tensor) -> Tensor:
@@ -184,3 +236,32 @@ def gap(formula: Formula) -> None:
     posterior = MultivariateNormal(torch.tensor([0.3, -0.8]), precision_matrix=P)
     for value in formula(P, C):
         close(value, least_diagonal_kl(posterior), atol=1e-8, rtol=0)
+
+
+def _common_cause(K: int, rho: float) -> float:
+    tau = 1 + (K - 1) * rho
+    return K * math.log(tau - rho) - (K - 1) * math.log(tau) - math.log(1 - rho)
+
+
+@checks(
+    "eq-q32-common-cause",
+    "autograd",
+    r"""
+    \begin{aligned}
+    2\Delta = {} & K \log(\tau - \rho) - (K - 1) \log \tau \\
+    & - \log(1 - \rho) .
+    \end{aligned}
+    """,
+    right=_common_cause,
+    wrong={
+        "K for K - 1": lambda K, rho: _common_cause(K, rho) - math.log(1 + (K - 1) * rho),
+        "sign at the end": lambda K, rho: _common_cause(K, rho) + 2 * math.log(1 - rho),
+        "K at the end": lambda K, rho: _common_cause(K, rho) - (K - 1) * math.log(1 - rho),
+        "half": lambda K, rho: _common_cause(K, rho) / 2,
+    },
+)
+def common_cause(formula: Formula) -> None:
+    """Twice the smallest divergence that an optimiser over means and variances finds."""
+    for K, rho in ((3, 0.6), (4, 0.3)):
+        target = MultivariateNormal(torch.zeros(K), rho + (1 - rho) * torch.eye(K))
+        close(torch.tensor(formula(K, rho)), 2 * least_diagonal_kl(target), atol=1e-7, rtol=0)

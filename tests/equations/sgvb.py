@@ -119,6 +119,68 @@ def near_the_posterior(formula: Formula) -> None:
         assert_mean((values - values.mean()).square() + 1e-14 * torch.randn(len(z)), formula(3, s))
 
 
+def _noise(g: Tensor, p: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+    data = (g - g.mean(0)).square().sum(1).mean()
+    return data, (p * (values - g[:, None]).square().sum(2)).sum(1).mean()
+
+
+@checks(
+    "eq-sgvb-noise",
+    "finite sum",
+    r"""
+    \begin{aligned}
+    V_{\text{data}} &= \frac1N \sum_{i=1}^N \bigl\|g(x_i) - \bar g\bigr\|^2, \\
+    V_{\text{draw}} &= \frac1N \sum_{i=1}^N \mathbb{E}_\varepsilon \bigl\|\hat g(x_i) - g(x_i)\bigr\|^2 ,
+    \end{aligned}
+    """,
+    right=_noise,
+    wrong={
+        "exchanged": lambda g, p, values: _noise(g, p, values)[::-1],
+        "sums": lambda g, p, values: tuple(len(g) * v for v in _noise(g, p, values)),
+        "draws about the mean of all": lambda g, p, values: (
+            _noise(g, p, values)[0],
+            (p * (values - g.mean(0)).square().sum(2)).sum(1).mean(),
+        ),
+    },
+)
+def noise(formula: Formula) -> None:
+    """Half the mean squared distance of two draws: of one image, and of two images that are drawn with replacement."""
+    values, p = torch.randn(5, 3, 2), torch.rand(5, 3).softmax(1)  # three outcomes of a draw, a gradient in the plane
+    distance = (values[:, None, :, None] - values[None, :, None, :]).square().sum(-1) / 2  # image, image, draw, draw
+    mean = torch.einsum("ia,jb,ijab->ij", p, p, distance)
+    of_one, of_two = mean.diagonal().mean(), mean.mean()
+    data, draw = formula((p[..., None] * values).sum(1), p, values)
+    close(draw, of_one)
+    close(data, of_two - of_one)
+
+
+@checks(
+    "eq-sgvb-pair",
+    "finite sum",
+    r"""
+    \mathbb{E}\,\langle a_I, a_J\rangle = \frac{\bigl\|\sum_i a_i\bigr\|^2 - \sum_i \|a_i\|^2}{N (N - 1)}
+    = -\frac{V_{\text{data}}}{N - 1}.
+    """,
+    right=lambda a, data: (
+        (a.sum(0).square().sum() - a.square().sum()) / (len(a) * (len(a) - 1)),
+        -data / (len(a) - 1),
+    ),
+    wrong={
+        "sign": lambda a, data: (-(a.square().sum()) / (len(a) * (len(a) - 1)), data / (len(a) - 1)),
+        "N for N - 1": lambda a, data: (-a.square().sum() / len(a) ** 2, -data / len(a)),
+        "not divided": lambda a, data: (-a.square().sum() / (len(a) * (len(a) - 1)), -data),
+    },
+)
+def pair(formula: Formula) -> None:
+    """Five vectors in the plane that add up to zero: the mean over all pairs of different ones."""
+    a = torch.randn(5, 2)
+    a -= a.mean(0)
+    products = a @ a.mT
+    mean = torch.stack([products[i, j] for i in range(5) for j in range(5) if i != j]).mean()
+    for value in formula(a, a.square().sum(1).mean()):
+        close(value, mean)
+
+
 @checks(
     "eq-sgvb-variance",
     "finite sum",
