@@ -265,3 +265,23 @@ def common_cause(formula: Formula) -> None:
     for K, rho in ((3, 0.6), (4, 0.3)):
         target = MultivariateNormal(torch.zeros(K), rho + (1 - rho) * torch.eye(K))
         close(torch.tensor(formula(K, rho)), 2 * least_diagonal_kl(target), atol=1e-7, rtol=0)
+
+
+@checks(
+    "eq-q32-chain",
+    "autograd",
+    r"2\Delta = (K - 2) \log(1 + \rho^2) - \log(1 - \rho^2),",
+    right=lambda K, rho: (K - 2) * math.log(1 + rho**2) - math.log(1 - rho**2),
+    wrong={
+        "K - 1": lambda K, rho: (K - 1) * math.log(1 + rho**2) - math.log(1 - rho**2),
+        "sign in the first": lambda K, rho: (K - 2) * math.log(1 - rho**2) - math.log(1 - rho**2),
+        "sign in the second": lambda K, rho: (K - 2) * math.log(1 + rho**2) - math.log(1 + rho**2),
+        "plus": lambda K, rho: (K - 2) * math.log(1 + rho**2) + math.log(1 - rho**2),
+    },
+)
+def chain(formula: Formula) -> None:
+    """Twice the smallest divergence that an optimiser over means and variances finds."""
+    for K, rho in ((3, 0.6), (4, 0.3)):
+        place = torch.arange(K)
+        target = MultivariateNormal(torch.zeros(K), rho ** (place[:, None] - place).abs())
+        close(torch.tensor(formula(K, rho)), 2 * least_diagonal_kl(target), atol=1e-7, rtol=0)
