@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from scipy.interpolate import BarycentricInterpolator
 from sklearn.decomposition import PCA
 from sklearn.metrics import mean_squared_error
 from torch import Tensor
@@ -44,6 +45,104 @@ def mean_error(formula: Formula) -> None:
     """Scikit-learn's mean squared error, which is one over pixels as well, times their number."""
     x, reconstruction = torch.randn(2, 7, 5)
     assert abs(formula(x, reconstruction).item() - 5 * mean_squared_error(x, reconstruction)) < 1e-12
+
+
+@checks(
+    "eq-ae-interpolation",
+    "linear algebra",
+    r"f(t) = \sum_{i=1}^{N} x_i \prod_{j \neq i} \frac{t - t_j}{t_i - t_j}",
+    right=lambda s, t, x: sum(
+        x[i] * torch.stack([(s - t[j]) / (t[i] - t[j]) for j in range(len(t)) if j != i]).prod() for i in range(len(t))
+    ),
+    wrong={
+        "t_i in the numerator": lambda s, t, x: sum(
+            x[i] * torch.stack([(s - t[i]) / (t[i] - t[j]) for j in range(len(t)) if j != i]).prod()
+            for i in range(len(t))
+        ),
+        "sign of the denominator": lambda s, t, x: sum(
+            x[i] * torch.stack([(s - t[j]) / (t[j] - t[i]) for j in range(len(t)) if j != i]).prod()
+            for i in range(len(t))
+        ),
+        "sum for the product": lambda s, t, x: sum(
+            x[i] * torch.stack([(s - t[j]) / (t[i] - t[j]) for j in range(len(t)) if j != i]).sum()
+            for i in range(len(t))
+        ),
+    },
+)
+def interpolation(formula: Formula) -> None:
+    """The images themselves at their codes; scipy's interpolating polynomial between and beyond them."""
+    t, x = torch.tensor([-1.0, 0.2, 0.9, 2.0]), torch.randn(4, 3)
+    polynomial = BarycentricInterpolator(t.numpy(), x.numpy())
+    for code, image in zip(t, x, strict=True):
+        close(formula(code, t, x), image)
+    for s in torch.tensor([-1.5, -0.3, 0.5, 1.4, 2.2]):
+        close(formula(s, t, x), torch.as_tensor(polynomial(s.item())))
+
+
+@checks(
+    "eq-ae-offset",
+    "linear algebra",
+    r"""
+    \begin{aligned}
+    \frac1N \sum_i \|(I - P)(x_i - b)\|^2
+    &= \operatorname{tr}\bigl((I - P) C\bigr) + \|(I - P)(\bar x - b)\|^2 \\
+    &\geq \operatorname{tr} C - \operatorname{tr}(P C),
+    \end{aligned}
+    """,
+    right=lambda P, C, off: (
+        torch.trace(C - P @ C) + (off - P @ off).square().sum(),
+        torch.trace(C) - torch.trace(P @ C),
+    ),
+    wrong={
+        "P for I - P": lambda P, C, off: (
+            torch.trace(P @ C) + (off - P @ off).square().sum(),
+            torch.trace(C) - torch.trace(P @ C),
+        ),
+        "no square": lambda P, C, off: (
+            torch.trace(C - P @ C) + (off - P @ off).norm(),
+            torch.trace(C) - torch.trace(P @ C),
+        ),
+        "no offset": lambda P, C, off: (torch.trace(C - P @ C), torch.trace(C) - torch.trace(P @ C)),
+        "sum of the traces": lambda P, C, off: (
+            torch.trace(C - P @ C) + (off - P @ off).square().sum(),
+            torch.trace(C) + torch.trace(P @ C),
+        ),
+    },
+)
+def offset(formula: Formula) -> None:
+    """A plane in five dimensions: many offsets, and one from which the mean is reached within the plane."""
+    x = torch.randn(40, 5) @ torch.randn(5, 5) + 2
+    mean, C = x.mean(0), torch.cov(x.mT, correction=0)
+    basis = torch.linalg.qr(torch.randn(5, 2)).Q
+    P = basis @ basis.mT
+    for b in [*torch.randn(10, 5), mean + basis @ torch.tensor([1.0, -3.0])]:
+        middle, below = formula(P, C, mean - b)
+        close(((x - b) - (x - b) @ P).square().sum(1).mean(), middle)
+        assert middle >= below - 1e-9
+    close(middle, below)
+
+
+@checks(
+    "eq-ae-linear",
+    "linear algebra",
+    r"E = \operatorname{tr}\bigl((I - BA)\,C\,(I - BA)^\top\bigr) .",
+    right=lambda A, B, C: torch.trace((torch.eye(5) - B @ A) @ C @ (torch.eye(5) - B @ A).mT),
+    wrong={
+        "no transpose": lambda A, B, C: torch.trace((torch.eye(5) - B @ A) @ C @ (torch.eye(5) - B @ A)),
+        "sum": lambda A, B, C: torch.trace((torch.eye(5) + B @ A) @ C @ (torch.eye(5) + B @ A).mT),
+        "one factor": lambda A, B, C: torch.trace((torch.eye(5) - B @ A) @ C),
+    },
+)
+def linear(formula: Formula) -> None:
+    """The mean error of a linear pair with the best offsets, image by image; other offsets do worse."""
+    x = torch.randn(40, 5) @ torch.randn(5, 5) + 2
+    mean = x.mean(0)
+    A, B = torch.randn(2, 5), torch.randn(5, 2)
+    a, b = torch.randn(2), torch.randn(5)
+    best = mean - B @ (A @ mean + a)
+    value = formula(A, B, torch.cov(x.mT, correction=0))
+    close((x - (x @ A.mT + a) @ B.mT - best).square().sum(1).mean(), value)
+    assert (x - (x @ A.mT + a) @ B.mT - b).square().sum(1).mean() > value
 
 
 def _affine(U: Tensor, h: Tensor, M: Tensor, m: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:

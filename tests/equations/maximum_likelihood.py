@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
-from scipy import stats
+from scipy import special, stats
 from torch import Tensor
 from torch.distributions import Bernoulli, MultivariateNormal, Normal, kl_divergence
 
@@ -34,6 +34,26 @@ def kl(formula: Formula) -> None:
     q, p = torch.tensor([0.5, 0.3, 0.2, 0.0]), torch.tensor([0.1, 0.2, 0.3, 0.4])
     held = q > 0
     assert abs(formula(q[held], p[held]).sum().item() - stats.entropy(q.numpy(), p.numpy())) < 1e-12
+
+
+@checks(
+    "eq-mle-gibbs",
+    "finite sum",
+    r"q \log \frac{q}{p} = q\, (t - 1 - \log t) + (q - p).",
+    right=lambda q, p: (q * (p / q - 1 - (p / q).log()), q - p),
+    wrong={
+        "t upside down": lambda q, p: (q * (q / p - 1 - (q / p).log()), q - p),
+        "p - q": lambda q, p: (q * (p / q - 1 - (p / q).log()), p - q),
+        "sign of the logarithm": lambda q, p: (q * (p / q - 1 + (p / q).log()), q - p),
+    },
+)
+def gibbs(formula: Formula) -> None:
+    """Scipy's relative entropy, value by value; the first summand is nowhere negative, and zero where q = p."""
+    q, p = torch.tensor([0.5, 0.3, 0.2, 0.1]), torch.tensor([0.1, 0.2, 0.3, 0.1])
+    first, second = formula(q, p)
+    close(first + second, torch.from_numpy(special.rel_entr(q.numpy(), p.numpy())))
+    assert (first[:3] > 0).all()
+    close(first[3], torch.tensor(0.0))
 
 
 @checks(
@@ -164,6 +184,34 @@ def fitted(N: int, D: int, repeats: int) -> tuple[Tensor, Tensor, float]:
 
 
 @checks(
+    "eq-mle-one-fit",
+    "linear algebra",
+    r"""
+    \begin{aligned}
+    & \hat\ell_N(\hat\theta) - \ell(\hat\theta) \\
+    & \quad = \tfrac12 \bigl( \operatorname{tr}(\hat\Sigma^{-1}) + \hat\mu^\top \hat\Sigma^{-1} \hat\mu - D \bigr).
+    \end{aligned}
+    """,
+    right=lambda mean, precision: 0.5 * (torch.trace(precision) + mean @ precision @ mean - len(mean)),
+    wrong={
+        "no half": lambda mean, precision: torch.trace(precision) + mean @ precision @ mean - len(mean),
+        "no mean": lambda mean, precision: 0.5 * (torch.trace(precision) - len(mean)),
+        "covariance for its inverse": lambda mean, precision: (
+            0.5 * (torch.trace(precision.inverse()) + mean @ precision.inverse() @ mean - len(mean))
+        ),
+        "D added": lambda mean, precision: 0.5 * (torch.trace(precision) + mean @ precision @ mean + len(mean)),
+    },
+)
+def one_fit(formula: Formula) -> None:
+    """One fit to twelve points: PyTorch's log-densities there, its entropy and divergence for new points."""
+    x = torch.randn(12, 3)
+    mean, covariance = x.mean(0), torch.cov(x.mT, correction=0)
+    fit, standard = MultivariateNormal(mean, covariance), MultivariateNormal(torch.zeros(3), torch.eye(3))
+    worth = -standard.entropy() - kl_divergence(standard, fit)
+    close(fit.log_prob(x).mean() - worth, formula(mean, covariance.inverse()))
+
+
+@checks(
     "eq-mle-optimism",
     "Monte Carlo",
     r"\mathbb{E}\bigl[\hat\ell_N(\hat\theta) - \ell(\hat\theta)\bigr] = \frac{d}{N - D - 2} .",
@@ -253,3 +301,27 @@ def classes(formula: Formula) -> None:
     values = torch.stack([formula(p, pi, x) for x in images])
     close(values, law.log_prob(images).exp())
     close(values.sum(), torch.tensor(1.0))
+
+
+@checks(
+    "eq-mle-diagonal",
+    "finite sum",
+    r"-\frac12 \sum_{d=1}^{D} \Bigl(\log 2\pi + \ell_d + (x_d - \mu_d)^2 e^{-\ell_d}\Bigr).",
+    right=lambda mean, log_var, x: -0.5 * (LOG_2PI + log_var + (x - mean) ** 2 * (-log_var).exp()).sum(),
+    wrong={
+        "no half": lambda mean, log_var, x: -(LOG_2PI + log_var + (x - mean) ** 2 * (-log_var).exp()).sum(),
+        "one constant": lambda mean, log_var, x: (
+            -0.5 * LOG_2PI - 0.5 * (log_var + (x - mean) ** 2 * (-log_var).exp()).sum()
+        ),
+        "sign in the exponent": lambda mean, log_var, x: (
+            -0.5 * (LOG_2PI + log_var + (x - mean) ** 2 * log_var.exp()).sum()
+        ),
+        "log-variance as log-std": lambda mean, log_var, x: (
+            -0.5 * (LOG_2PI + log_var + (x - mean) ** 2 * (-2 * log_var).exp()).sum()
+        ),
+    },
+)
+def diagonal(formula: Formula) -> None:
+    """PyTorch's normal law in four dimensions."""
+    mean, log_var, x = torch.randn(3, 4)
+    close(formula(mean, log_var, x), Normal(mean, (0.5 * log_var).exp()).log_prob(x).sum())

@@ -142,3 +142,27 @@ def overlap(formula: Formula) -> None:
         if mean == 0:
             cost = ((q * (x - best) ** 2).sum() + (q_other * (other - best) ** 2).sum()) * step
             close(cost, formula(x, other, shared))
+
+
+@checks(
+    "eq-prox-mass",
+    "quadrature",
+    r"v \geq 2\,\Phi\Bigl(\frac{\delta}{2 \Lambda}\Bigr) - 1 .",
+    right=lambda delta, lip: 2 * Normal(0.0, 1.0).cdf(delta / (2 * lip)) - 1,
+    wrong={
+        "no half": lambda delta, lip: 2 * Normal(0.0, 1.0).cdf(delta / lip) - 1,
+        "times the constant": lambda delta, lip: 2 * Normal(0.0, 1.0).cdf(delta * lip / 2) - 1,
+        "no 1": lambda delta, lip: 2 * Normal(0.0, 1.0).cdf(delta / (2 * lip)),
+    },
+)
+def mass(formula: Formula) -> None:
+    """By quadrature over one code: a linear decoder and two half-lines, for equality; a curved one stays above."""
+    z, step = line(9, 72_001)
+    prior = Normal(0.0, 1.0).log_prob(z).exp() * step
+    lip = 3.0
+    for delta in (0.5, 2.0, 6.0):
+        for f, tight in ((lip * z, True), (lip * torch.sin(z), False)):
+            share = (prior * (f.abs() < delta / 2)).sum()  # A and B: f at most -delta / 2, at least delta / 2
+            bound = formula(torch.tensor(delta), lip)
+            assert share >= bound - 1e-3
+            assert not tight or abs(share - bound) < 1e-3
