@@ -155,6 +155,27 @@ def optimal(formula: Formula) -> None:
 
 
 @checks(
+    "eq-cho-loss",
+    "quadrature",
+    r"\max_\sigma \bar{\mathcal{L}}_\sigma - \bar{\mathcal{L}}_\sigma = \tfrac D2 (r - 1 - \log r) > 0 .",
+    right=lambda r, D: D / 2 * (r - 1 - math.log(r)),
+    wrong={
+        "upside down": lambda r, D: D / 2 * (1 / r - 1 + math.log(r)),
+        "sign of the logarithm": lambda r, D: D / 2 * (r - 1 + math.log(r)),
+        "no half": lambda r, D: D * (r - 1 - math.log(r)),
+        "no D": lambda r, D: (r - 1 - math.log(r)) / 2,
+    },
+)
+def loss(formula: Formula) -> None:
+    """What the bound by quadrature has at the root mean square error and lacks at other sigmas."""
+    S, _, bound = _one_code()
+    best = (S / 3).sqrt().item()
+    for factor in (0.5, 0.9, 1.1, 2.0):
+        lost = bound(best) - bound(factor * best)
+        assert abs(formula(1 / factor**2, 3) - lost) < 1e-9 < lost
+
+
+@checks(
     "eq-cho-dequantisation",
     "quadrature",
     r"""

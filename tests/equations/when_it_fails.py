@@ -179,6 +179,45 @@ def one_unit(formula: Formula) -> None:
         assert abs(bound(*setting) - formula(lam, *setting) - constant) < 1e-10
 
 
+def _saddle(lam: float) -> tuple[Tensor, float]:
+    matrix = torch.tensor([[-1 / SIGMA2, lam / SIGMA2], [lam / SIGMA2, -lam]])
+    return matrix, lam * (SIGMA2 - lam) / SIGMA2**2
+
+
+@checks(
+    "eq-fail-saddle",
+    "autograd",
+    r"""
+    \begin{pmatrix} -1 / \sigma^2 & \lambda / \sigma^2 \\ \lambda / \sigma^2 & -\lambda \end{pmatrix},
+    \qquad \det = \frac{\lambda (\sigma^2 - \lambda)}{\sigma^4} .
+    """,
+    right=_saddle,
+    wrong={
+        "signs": lambda lam: (-_saddle(lam)[0], _saddle(lam)[1]),
+        "no sigma in the corner": lambda lam: (
+            _saddle(lam)[0] * torch.tensor([[1, SIGMA2], [SIGMA2, 1]]),
+            _saddle(lam)[1],
+        ),
+        "sign of the determinant": lambda lam: (_saddle(lam)[0], -_saddle(lam)[1]),
+        "sigma squared": lambda lam: (_saddle(lam)[0], _saddle(lam)[1] * SIGMA2),
+    },
+)
+def saddle(formula: Formula) -> None:
+    """Second derivatives of the bound of one unit at the collapsed point, by autograd; s is curved by itself."""
+
+    def bound(point: Tensor) -> Tensor:
+        w, v, s = point
+        fit = -(lam * (1 - w * v) ** 2 + w**2 * s**2) / (2 * SIGMA2)
+        return fit - (lam * v**2 + s**2 - 1 - 2 * s.log()) / 2
+
+    for lam in (0.2, 0.5, 1.7):
+        matrix, determinant = formula(lam)
+        curved = torch.autograd.functional.hessian(bound, torch.tensor([0.0, 0.0, 1.0]))
+        close(matrix, curved[:2, :2])
+        close(curved[2], torch.tensor([0.0, 0.0, -2.0]))
+        assert abs(torch.linalg.det(curved[:2, :2]).item() - determinant) < 1e-12
+
+
 @checks(
     "eq-fail-free",
     "finite sum",
