@@ -462,7 +462,7 @@ def limit(formula: Formula) -> None:
     r"""
     \begin{aligned}
     p(x \mid X) &= \int p_\theta(x)\,p(\theta \mid X)\,d\theta \\
-    &\approx \frac1S \sum_{s=1}^S p_{\theta_s}(x),
+    &\approx \frac1L \sum_{l=1}^L p_{\theta_l}(x),
     \end{aligned}
     """,
     right=lambda p_x, posterior: p_x @ posterior,
