@@ -162,6 +162,49 @@ def resampling(formula: Formula) -> None:
         close((chance * formula(joint[z], w[z], w[pairs])).sum(), law[z])
 
 
+@checks(
+    "eq-iw-extended",
+    "finite sum",
+    r"""
+    \begin{aligned}
+    Q(z_{1:k}, j) &= \tilde w_j \prod_{l=1}^{k} q(z_l), \\
+    P(z_{1:k}, j) &= \tfrac1k\,p_\theta(z_j \mid x) \prod_{l \neq j} q(z_l).
+    \end{aligned}
+    """,
+    right=lambda q, posterior, w: (
+        w / w.sum(1, keepdim=True) * q.prod(1, keepdim=True),
+        posterior * q.prod(1, keepdim=True) / q / 3,
+    ),
+    wrong={
+        "any draw picked": lambda q, posterior, w: (
+            q.prod(1, keepdim=True).expand_as(w) / 3,
+            posterior * q.prod(1, keepdim=True) / q / 3,
+        ),
+        "not divided by k": lambda q, posterior, w: (
+            w / w.sum(1, keepdim=True) * q.prod(1, keepdim=True),
+            posterior * q.prod(1, keepdim=True) / q,
+        ),
+        "q at the picked draw, too": lambda q, posterior, w: (
+            w / w.sum(1, keepdim=True) * q.prod(1, keepdim=True),
+            posterior * q.prod(1, keepdim=True) / 3,
+        ),
+        "q not at the picked draw": lambda q, posterior, w: (
+            w / w.sum(1, keepdim=True) * q.prod(1, keepdim=True) / q,
+            posterior * q.prod(1, keepdim=True) / q / 3,
+        ),
+    },
+)
+def extended(formula: Formula) -> None:
+    """Both sum to one over all 64 triples and the choice, and their divergence is the gap, also a sum over triples."""
+    q, joint, triples = a_world()
+    w = (joint / q)[triples]
+    Q, P = formula(q[triples], (joint / joint.sum())[triples], w)
+    for law in (Q, P):
+        close(law.sum(), torch.ones(()))
+    gap = joint.sum().log() - (q[triples].prod(1) * w.mean(1).log()).sum()
+    close((Q * (Q / P).log()).sum(), gap)
+
+
 def log_weight(z: Tensor, phi: Tensor) -> Tensor:
     """log w of a code on the line, with q = N(phi_0, exp(phi_1)^2) and a joint density that is not Gaussian."""
     log_joint = Normal(0.0, 1.0).log_prob(z) + torch.nn.functional.logsigmoid(2 * z + 0.5) - 0.3 * torch.sin(z) ** 2
@@ -209,6 +252,40 @@ def gradient(formula: Formula) -> None:
     w = log_weight(PHI[0] + PHI[1].exp() * eps, PHI).exp()
     for k in (0, 1):
         close((weight * formula(w, g[..., k])).sum(), exact_gradient()[k], rtol=1e-4, atol=1e-5)
+
+
+@checks(
+    "eq-iw-moments",
+    "finite sum",
+    r"""
+    \begin{aligned}
+    \mathbb{E}[\hat G_k] &= a - \tfrac1k\,\mathbb{E}\bigl[r^2 (g - a)\bigr] + O(k^{-3/2}), \\
+    \operatorname{Var}(\hat G_k) &= \tfrac1k\,\mathbb{E}\bigl[r^2 (g - a)^2\bigr] + O(k^{-3/2}).
+    \end{aligned}
+    """,
+    right=lambda q, r, g, a, k: (a - q @ (r**2 * (g - a)) / k, q @ (r**2 * (g - a) ** 2) / k),
+    wrong={
+        "sign": lambda q, r, g, a, k: (a + q @ (r**2 * (g - a)) / k, q @ (r**2 * (g - a) ** 2) / k),
+        "r not squared": lambda q, r, g, a, k: (a - q @ (r * (g - a)) / k, q @ (r * (g - a) ** 2) / k),
+        "g not centred": lambda q, r, g, a, k: (a - q @ (r**2 * g) / k, q @ (r**2 * g**2) / k),
+        "k squared": lambda q, r, g, a, k: (a - q @ (r**2 * (g - a)) / k**2, q @ (r**2 * (g - a) ** 2) / k**2),
+    },
+)
+def moments(formula: Formula) -> None:
+    """Two outcomes: mean and variance are binomial sums; what is left over, times k, falls as k grows."""
+    q, joint, g = torch.tensor([0.3, 0.7]), torch.tensor([0.5, 0.2]), torch.tensor([1.0, -0.4])
+    r = joint / joint.sum() / q
+    a = q @ (r * g)
+    left = []
+    for k in (100, 10_000):
+        n = torch.arange(k + 1.0)
+        chance = torch.distributions.Binomial(k, q[0]).log_prob(n).exp()
+        G = (n * r[0] * g[0] + (k - n) * r[1] * g[1]) / (n * r[0] + (k - n) * r[1])
+        mean = (chance * G).sum()
+        exact = torch.stack([mean, (chance * (G - mean) ** 2).sum()])
+        left.append(k * (exact - torch.stack(formula(q, r, g, a, k))).abs())
+    assert (left[1] < left[0] / 50).all()
+    assert (left[1] < 1e-3).all()
 
 
 @checks(
