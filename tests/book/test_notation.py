@@ -217,23 +217,6 @@ def names_given(tree: ast.AST) -> Iterator[tuple[str, int]]:
             yield node.name, node.lineno
 
 
-RENAME = frozenset(
-    {
-        ("book/part-2/gaussian-kl", "mu"),
-        ("book/part-2/marginal-likelihood", "epsilon"),
-        ("book/part-3/reparameterization", "mu"),
-        ("book/part-3/score-function", "mu"),
-        ("book/part-4/q3-1-affine-noise", "mu"),
-        ("book/part-4/q3-1-affine-noise", "sigma"),
-        ("book/part-5/amortised-vae", "mu"),
-        ("book/part-5/choosing-the-likelihood", "mu"),
-        ("book/part-5/choosing-the-likelihood", "sigma"),
-        ("book/part-5/choosing-the-likelihood", "sigma_name"),
-    }
-)
-"""Chapters that still have such a name. The list may only become shorter."""
-
-
 def test_no_name_stands_for_several_things() -> None:
     found = {
         (use.where, name): use.line + line
@@ -241,9 +224,8 @@ def test_no_name_stands_for_several_things() -> None:
         for name, line in names_given(use.tree)
         if FORBIDDEN.fullmatch(name)
     }
-    new = [f"{where}, line {found[where, name]}: {name}" for where, name in found if (where, name) not in RENAME]
-    assert not new, "\n".join(["see the appendix on notation for a name that says what it is:", *new])
-    assert set(found) >= RENAME, f"done, so take them off the list: {sorted(RENAME - set(found))}"
+    lines = [f"{where}, line {line}: {name}" for (where, name), line in found.items()]
+    assert not lines, "\n".join(["see the appendix on notation for a name that says what it is:", *lines])
 
 
 # The kinds: what a name says its value is, and what an expression makes of it
@@ -395,9 +377,6 @@ PLANTED = {
 }
 """Where a chapter makes the mistake in order to show it."""
 
-RENAME_KINDS = frozenset({("book/part-2/em-vi-vae", "scale")})
-"""Chapters that still take one kind for another. The list may only become shorter."""
-
 
 def test_no_kind_is_taken_for_another() -> None:
     found = {
@@ -406,9 +385,9 @@ def test_no_kind_is_taken_for_another() -> None:
         if not use.where.startswith("vaelib/exercises/catalogue")  # which holds wrong answers, by design
         for value, fault in confusions(use.tree)
     }
-    new = [f"{key[0]}, {fault}" for key, fault in found.items() if key not in {*PLANTED, *RENAME_KINDS}]
+    new = [f"{key[0]}, {fault}" for key, fault in found.items() if key not in PLANTED]
     assert not new, "\n".join(new)
-    assert {*PLANTED, *RENAME_KINDS} <= set(found), f"take them off: {({*PLANTED, *RENAME_KINDS}) - set(found)}"
+    assert set(PLANTED) <= set(found), f"take them off: {set(PLANTED) - set(found)}"
 
 
 # The shapes
@@ -581,16 +560,6 @@ QUOTED = {
 }
 """Where a chapter prints what a source writes, to say that it does not."""
 
-REWRITE = frozenset(
-    {
-        ("book/part-2/elbo", r"$\mathrm{H}(q)$"),
-        ("book/part-2/em-vi-vae", r"$\mathrm{H}(q)$"),
-        ("book/part-5/full-variational-bayes", r"$\mathrm{H}(q)$"),
-        ("book/part-3/sgvb", r"$x^{(i)}$, $z^{(l)}$, $\varepsilon^{(l)}$"),
-    }
-)
-"""Chapters that still have one. The list may only become shorter."""
-
 
 def test_the_page_retires_what_is_tested() -> None:
     *_, last = tables(PAGE)
@@ -605,10 +574,6 @@ def test_no_chapter_writes_what_is_retired() -> None:
         for line, tex in maths(page)
         if re.search(pattern, bare(tex))
     }
-    new = [
-        f"{page}, line {line}: {form}"
-        for (page, form), line in found.items()
-        if (page, form) not in {*QUOTED, *REWRITE}
-    ]
+    new = [f"{page}, line {line}: {form}" for (page, form), line in found.items() if (page, form) not in QUOTED]
     assert not new, "\n".join(["see the appendix on notation for what to write instead:", *new])
-    assert {*QUOTED, *REWRITE} <= set(found), f"take them off the list: {({*QUOTED, *REWRITE}) - set(found)}"
+    assert set(QUOTED) <= set(found), f"take them off the list: {set(QUOTED) - set(found)}"

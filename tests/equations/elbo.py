@@ -328,7 +328,7 @@ def two_terms(formula: Formula) -> None:
     r"""
     \begin{aligned}
     \mathcal{L}(q; x) = {} & \mathbb{E}_{q}\bigl[\log p_\theta(x, z)\bigr] \\
-    & + \mathrm{H}(q).
+    & + H(q).
     \end{aligned}
     """,
     right=lambda log_joint, entropy: log_joint + entropy,

@@ -259,7 +259,7 @@ def m_step(formula: Formula) -> None:
     "finite sum",
     r"""
     \begin{aligned}
-    \mathcal{L}(q_j\,q_{-j}) &= \log \Gamma + \mathrm{H}(q_{-j}) \\
+    \mathcal{L}(q_j\,q_{-j}) &= \log \Gamma + H(q_{-j}) \\
     &\quad - \mathrm{KL}\bigl(q_j\,\|\,q_j^*\bigr), \\
     q_j^*(u_j) &= \tfrac{1}{\Gamma}\,e^{a_j(u_j)}.
     \end{aligned}

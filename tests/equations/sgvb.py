@@ -55,8 +55,8 @@ def exact_bound(q: Normal) -> Tensor:
     "Monte Carlo",
     r"""
     \begin{aligned}
-    \widetilde{\mathcal{L}}^{A}(\theta, \phi; x) = \frac1L \sum_{l=1}^{L} &\log p_\theta\bigl(x, z^{(l)}\bigr) \\
-    &- \log q_\phi\bigl(z^{(l)} \mid x\bigr).
+    \widetilde{\mathcal{L}}^{A}(\theta, \phi; x) = \frac1L \sum_{l=1}^{L} &\log p_\theta\bigl(x, z_l\bigr) \\
+    &- \log q_\phi\bigl(z_l \mid x\bigr).
     \end{aligned}
     """,
     right=lambda log_joint, log_q: (log_joint - log_q).mean(1),
@@ -79,7 +79,7 @@ def estimator_a(formula: Formula) -> None:
     r"""
     \begin{aligned}
     \widetilde{\mathcal{L}}^{B}(\theta, \phi; x) = &-\mathrm{KL}\bigl(q_\phi(z \mid x)\,\|\,p(z)\bigr) \\
-    &+ \frac1L \sum_{l=1}^{L} \log p_\theta\bigl(x \mid z^{(l)}\bigr).
+    &+ \frac1L \sum_{l=1}^{L} \log p_\theta\bigl(x \mid z_l\bigr).
     \end{aligned}
     """,
     right=lambda to_prior, values: -to_prior + values.mean(1),
