@@ -191,9 +191,9 @@ class FigureSources(Sources):
                 lines += ["", f"**{{doc}}`/{chapter.docname}`**", "", "| figure | drawn from | by |", "|---|---|---|"]
             for figure in rows:
                 if figure.name.startswith("interactive-"):
-                    script = f"book/_static/interactive/{figure.name.removeprefix('interactive-')}.js"
-                    shown, drawn, by = f"[it moves](/{chapter.docname}.md#{figure.name})", "the page itself", script
-                    link = f"[script]({self.address(book, by)})"
+                    name = figure.name.removeprefix("interactive-")
+                    script = self.address(book, f"book/_static/interactive/{name}.js")
+                    shown, drawn, link = f"*{name}* (it moves)", "what the reader does", f"[script]({script})"
                 else:
                     links = [f"[{name}]({self.address(book, paths[name])})" for name in figure.records if name in paths]
                     shown, drawn = f"{{numref}}`{figure.name}`", ", ".join(links) or "the chapter's own run"
