@@ -10,6 +10,7 @@ import ast
 import json
 import re
 from collections.abc import Iterable
+from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -248,7 +249,7 @@ def provenance(path: Path) -> Provenance:
         command=re.sub(r" --out \S+", "", made["command"]),
         commits=tuple(dict.fromkeys(state["commit"] for state in states)),
         remark=", with changes" if any(state["dirty"] for state in states) else "",
-        date=made["date"][:10],
+        date=f"{datetime.fromisoformat(made['date']):%d\u00a0%b\u00a0%Y}",
         duration=f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s",
         machine=f"{machine['gpu'] or machine['processor']}, {machine['threads']} of {machine['cores']} cores",
     )

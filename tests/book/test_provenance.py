@@ -77,7 +77,7 @@ def test_every_record_says_who_made_it(path: Path) -> None:
     assert re.fullmatch(
         r"python (-W error )?-m vaelib\.experiments [\w-]+( --.*)?|python \w+\.py( --.*)?", told.command
     )
-    assert told.date.startswith("20")
+    assert re.fullmatch(r"\d\d\s\w{3}\s20\d\d", told.date)
     assert all(re.fullmatch("[0-9a-f]{40}", commit) for commit in told.commits)
     assert told.commits
     assert record["settings"]
