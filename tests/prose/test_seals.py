@@ -6,21 +6,40 @@ import json
 
 import pytest
 
-from prose.seals import PATH, seals, sections
+from prose.seals import PATH, docstrings, seals, sections
 
 NOW, THEN = seals(), json.loads(PATH.read_text("utf8"))
 
 
-@pytest.mark.parametrize("page", [page for page in NOW if page != "records"])
+@pytest.mark.parametrize("page", [page for page in NOW if page not in ("docstrings", "records")])
 def test_the_page_is_as_it_was_read(page: str) -> None:
     now, then = NOW[page].items(), THEN.get(page, {}).items()
     changed = [title for title, _ in [*now, *then] if NOW[page].get(title) != THEN.get(page, {}).get(title)]
     assert list(now) == list(then), f"{page}.md: read again, then `make seals`: {', '.join(dict.fromkeys(changed))}"
 
 
+def test_the_docstrings_are_as_they_were_read() -> None:
+    changed = {path for path, _ in NOW["docstrings"].items() ^ THEN["docstrings"].items()}
+    assert not changed, f"read again, then `make seals`: the docstrings of {', '.join(sorted(changed))}"
+
+
 def test_the_records_are_as_they_were_measured() -> None:
     changed = {path for path, _ in NOW["records"].items() ^ THEN["records"].items()}
     assert not changed, f"records are not edited; if these were measured anew, `make seals`: {', '.join(changed)}"
+
+
+@pytest.mark.parametrize(
+    ("source", "same"),
+    [
+        ('"""A."""\n\n\ndef f():\n    """B."""\n    return 2\n', True),  # tests hold the code
+        ('"""A."""\n\n\ndef f():\n    """C."""\n    return 1\n', False),
+        ('"""A, too."""\n\n\ndef f():\n    """B."""\n    return 1\n', False),
+        ('"""A."""\n\n\ndef f():\n    return 1\n', False),
+    ],
+)
+def test_what_breaks_the_seal_of_docstrings(source: str, same: bool) -> None:
+    before = docstrings('"""A."""\n\n\ndef f():\n    """B."""\n    return 1\n')
+    assert (docstrings(source) == before) is same
 
 
 def test_every_seal_is_of_something() -> None:
