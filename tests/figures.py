@@ -30,9 +30,16 @@ def open_figure(page: Page, address: str, name: str) -> Locator:
     page.goto(f"{address}/{FIGURES[name]}.html")
     figure = page.locator(f"#interactive-{name}")
     assert figure.get_attribute("data-ready") is None  # it is far down the page: nothing is loaded yet
-    figure.scroll_into_view_if_needed()
+    come_near(figure)
     page.locator(f"#interactive-{name}[data-ready]").wait_for()
     return figure
+
+
+def come_near(place: Locator) -> None:
+    """Scroll to a place of the page, and again while what is laid out on the way moves it out of view."""
+    for _ in range(5):
+        place.evaluate("(element) => element.scrollIntoView({ block: 'center', behavior: 'instant' })")
+        place.page.wait_for_timeout(200)
 
 
 def state(figure: Locator) -> dict:

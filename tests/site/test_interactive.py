@@ -8,7 +8,7 @@ from urllib.parse import urljoin
 import numpy as np
 import pytest
 import torch
-from figures import FIGURES, new_page, open_figure, slide, state, until
+from figures import FIGURES, come_near, new_page, open_figure, slide, state, until
 from playwright.sync_api import Browser, Locator, Page, expect
 from torch.distributions import kl_divergence
 
@@ -157,7 +157,7 @@ def test_without_scripts_the_page_says_so_and_shows_a_picture(browser: Browser, 
     page = new_page(context)
     page.goto(f"{address}/{FIGURES[name]}.html")
     figure = page.locator(f"#interactive-{name} noscript")
-    figure.scroll_into_view_if_needed()  # what is far from view is not laid out
+    come_near(page.locator(f"#interactive-{name}"))  # what is far from view is not laid out
     expect(figure).to_contain_text("needs JavaScript", use_inner_text=True)
     picture = figure.locator("img")
     response = page.request.get(urljoin(page.url, picture.get_attribute("src")))
