@@ -100,6 +100,7 @@ def test_the_map_is_tiled_with_decoded_images(explorer: Locator, model: VAE) -> 
 def test_the_explorer_under_a_finger(browser: Browser, address: str) -> None:
     page = new_page(browser, viewport={"width": 390, "height": 844}, has_touch=True)
     explorer = open_figure(page, address, "explorer")
+    explorer.locator("svg.plane").scroll_into_view_if_needed()  # the figure is taller than the screen
     plane = explorer.locator("svg.plane").bounding_box()
     page.touchscreen.tap(plane["x"] + 0.25 * plane["width"], plane["y"] + 0.25 * plane["height"])
     until(explorer, "Math.abs(s.z[0] + 2) < 0.05 && Math.abs(s.z[1] - 2) < 0.05")
