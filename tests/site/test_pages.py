@@ -184,6 +184,17 @@ READ = """() => [...document.images].every((image) => image.complete && image.na
     .every((box) => box.scrollWidth <= box.clientWidth || box.tabIndex === 0)"""
 
 
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("name", ["book/part-2/em-vi-vae", "book/part-3/reparameterization"])
+def test_a_link_leads_to_its_place(page: Page, address: str, name: str, width: int) -> None:
+    """To the last statement of a long page, however much is laid out on the way there."""
+    last = read(name).select("div.proof[id]")[-1]["id"]
+    page.set_viewport_size({"width": width, "height": 900})
+    page.goto(f"{address}/{name}.html#{last}")
+    page.wait_for_timeout(500)
+    assert 0 <= page.evaluate("(id) => document.getElementById(id).getBoundingClientRect().top", last) < 150
+
+
 @every_page
 def test_no_header_of_a_table_is_empty(name: str) -> None:
     assert re.findall(r"<th\b[^>]*>(?:\s|</?p>)*</th>", (SITE / f"{name}.html").read_text("utf8")) == []
