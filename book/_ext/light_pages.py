@@ -36,7 +36,8 @@ def lighten(app: Sphinx, exception: Exception | None) -> None:
     if exception is not None or app.builder.format != "html":
         return
     site = Path(app.outdir)
-    pages = {path: path.read_text("utf8") for path in site.rglob("*.html") if not path.is_relative_to(site / "_static")}
+    paths = [path for path in site.rglob("*.html") if not path.is_relative_to(site / "_static")]
+    pages = {path: mark_formulas(path.read_text("utf8")) for path in paths}
     scripts = [path.read_text("utf8") for path in site.glob("_static/**/*.js")]
     sheets = shared_sheets(site, pages)
     named = [*(name for html in pages.values() for name in re.findall(r'\bclass="([^"]*)"', html)), *scripts]
@@ -44,12 +45,17 @@ def lighten(app: Sphinx, exception: Exception | None) -> None:
     (site / BUNDLE).write_text(shrink_fonts(site, css), "utf8")
     version = sha256((site / BUNDLE).read_bytes()).hexdigest()[:8]
     convert_images(site)
-    calm_theme(site / "_static/scripts/pydata-sphinx-theme.js")
+    calm_theme(site / "_static/scripts")
     for path, html in pages.items():
         folder = relpath(site, path.parent)
         html = link_bundle(html, folder, sheets, f"{normpath(join(folder, BUNDLE))}?v={version}")
         html = wait_for_text(html, keep_search=path.name == "search.html")
         path.write_text(IMAGE.sub(partial(come_near, path.parent), html), "utf8")
+
+
+def mark_formulas(html: str) -> str:
+    """A page that says of itself whether it has formulas: the style sheet lets such a page be laid out bit by bit."""
+    return html.replace('class="bd-article"', 'class="bd-article formulas"', 1) if 'class="katex' in html else html
 
 
 def shared_sheets(site: Path, pages: dict[Path, str]) -> list[str]:
@@ -115,16 +121,21 @@ def shrink_fonts(site: Path, css: str) -> str:
     )
 
 
-def calm_theme(script: Path) -> None:
-    """Keep the theme from asking every box of code whether it scrolls: the answer costs the layout of the whole page.
+def calm_theme(scripts: Path) -> None:
+    """Keep the theme from looking for what it need not look for: among 30 000 elements that holds a page up.
 
-    `accessibility.js` asks as well, of what comes into view.
+    It asks every box of code whether it scrolls, and the answer costs the layout of the whole page; `accessibility.js`
+    asks as well, of what comes into view. And it looks for notes in the margin, which the book has none of.
     """
-    boxes = re.compile(r'\["pre",[^\]]*"\.pst-scrollable-table-container"\]')
-    text, count = boxes.subn('[":not(*)"]', script.read_text("utf8"))
-    if count != 1:
-        raise ExtensionError(f"{script.name} is not the one that light_pages.py knows: look at calm_theme again")
-    script.write_text(text, "utf8")
+    searches = {
+        "pydata-sphinx-theme.js": r'\["pre",[^\]]*"\.pst-scrollable-table-container"\]',
+        "sphinx-book-theme.js": r'(?<=querySelectorAll\()\w+\.join\(", "\)(?=\))',
+    }
+    for name, search in searches.items():
+        text, count = re.subn(search, '[":not(*)"]', (scripts / name).read_text("utf8"))
+        if count != 1:
+            raise ExtensionError(f"{name} is not the one that light_pages.py knows: look at calm_theme again")
+        (scripts / name).write_text(text, "utf8")
 
 
 def convert_images(site: Path) -> None:

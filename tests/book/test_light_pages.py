@@ -88,13 +88,21 @@ def test_the_icon_fonts_keep_what_the_sheet_uses(tmp_path: Path) -> None:
     assert set(ttLib.TTFont(fonts / "fa-solid-900.woff").getBestCmap()) == {0xF135, 0xF0F3}
 
 
+def test_a_page_with_formulas_says_so() -> None:
+    html = '<article class="bd-article"><span class="katex">'
+    assert light_pages.mark_formulas(html) == '<article class="bd-article formulas"><span class="katex">'
+    assert light_pages.mark_formulas('<article class="bd-article">') == '<article class="bd-article">'
+
+
 def test_another_theme_is_refused(tmp_path: Path) -> None:
-    script = tmp_path / "theme.js"
-    script.write_text('["pre",".a",".pst-scrollable-table-container"].join()')
-    light_pages.calm_theme(script)
-    assert script.read_text() == '[":not(*)"].join()'
+    boxes, notes = tmp_path / "pydata-sphinx-theme.js", tmp_path / "sphinx-book-theme.js"
+    boxes.write_text('["pre",".a",".pst-scrollable-table-container"].join()')
+    notes.write_text('querySelectorAll(n.join(", ")),querySelectorAll(e.join(","))')
+    light_pages.calm_theme(tmp_path)
+    assert boxes.read_text() == '[":not(*)"].join()'
+    assert notes.read_text() == 'querySelectorAll([":not(*)"]),querySelectorAll(e.join(","))'
     with pytest.raises(ExtensionError, match="look at calm_theme again"):
-        light_pages.calm_theme(script)
+        light_pages.calm_theme(tmp_path)
 
 
 def test_a_statement_links_to_itself() -> None:
