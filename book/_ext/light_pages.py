@@ -25,6 +25,7 @@ from sphinx.errors import ExtensionError
 SHEET = re.compile(r'\s*<link [^>]*\bhref="([^"?]*\.css)[^"]*"[^>]*>')
 BUNDLE = "_static/site.css"
 IMAGE = re.compile(r"<img\b[^>]*>")
+PLAIN_CODE = re.compile(r'<span class="(?:n|nn|p|w)">([^<]*)</span>')  # names and brackets, coloured as the text is
 FONTS = "_static/vendor/fontawesome/webfonts"
 MADE_BY_SCRIPTS = ("bs-",)  # Bootstrap puts the rest of such a name together
 SEARCH = re.compile(r'\s*<script src="[^"]*(?:searchtools|language_data|searchindex)\.js[^"]*"></script>')
@@ -37,7 +38,7 @@ def lighten(app: Sphinx, exception: Exception | None) -> None:
         return
     site = Path(app.outdir)
     paths = [path for path in site.rglob("*.html") if not path.is_relative_to(site / "_static")]
-    pages = {path: mark_formulas(path.read_text("utf8")) for path in paths}
+    pages = {path: settle_theme(mark_formulas(path.read_text("utf8"))) for path in paths}
     scripts = [path.read_text("utf8") for path in site.glob("_static/**/*.js")]
     sheets = shared_sheets(site, pages)
     named = [*(name for html in pages.values() for name in re.findall(r'\bclass="([^"]*)"', html)), *scripts]
@@ -50,12 +51,21 @@ def lighten(app: Sphinx, exception: Exception | None) -> None:
         folder = relpath(site, path.parent)
         html = link_bundle(html, folder, sheets, f"{normpath(join(folder, BUNDLE))}?v={version}")
         html = wait_for_text(html, keep_search=path.name == "search.html")
-        path.write_text(IMAGE.sub(partial(come_near, path.parent), html), "utf8")
+        path.write_text(IMAGE.sub(partial(come_near, path.parent), PLAIN_CODE.sub(r"\1", html)), "utf8")
 
 
 def mark_formulas(html: str) -> str:
     """A page that says of itself whether it has formulas: the style sheet lets such a page be laid out bit by bit."""
     return html.replace('class="bd-article"', 'class="bd-article formulas"', 1) if 'class="katex' in html else html
+
+
+def settle_theme(html: str) -> str:
+    """A page that is light or dark from its first picture on, and not when the theme's script has come: a reader in the
+    dark would see a flash, and everybody wait for the page to be coloured twice.
+    """
+    dark = 'matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light"'
+    theme = f'{{ light: "light", dark: "dark" }}[localStorage.getItem("mode")] || ({dark})'
+    return html.replace('localStorage.getItem("theme") || "auto"', theme, 1)
 
 
 def shared_sheets(site: Path, pages: dict[Path, str]) -> list[str]:

@@ -138,6 +138,25 @@ def test_read_to_the_end(page: Page, address: str, packages: Path, name: str) ->
     assert weight.total() <= WEIGHT, weight.most_common(9)
 
 
+def test_a_page_is_dark_before_the_theme_has_come(page: Page, address: str) -> None:
+    """In the dark by the system's word or the reader's, whichever is said last."""
+    page.route("**/pydata-sphinx-theme.js*", lambda route: route.fulfill(body=""))
+    for system, chosen, theme in (("dark", "", "dark"), ("light", "dark", "dark"), ("dark", "light", "light")):
+        page.emulate_media(color_scheme=system)
+        page.goto(f"{address}/book/index.html")
+        page.evaluate("(mode) => localStorage.setItem('mode', mode)", chosen)
+        page.reload()
+        assert page.locator("html").get_attribute("data-theme") == theme
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_code_without_a_span_has_the_colour_that_the_span_had(theme: str) -> None:
+    css = (SITE / "_static/site.css").read_text("utf8")
+    found = re.findall(rf'data-theme="?{theme}"?\] \.highlight(?: \.(n|nn|p|w))? {{[^}}]*?\bcolor: (#\w+)', css)
+    assert {kind for kind, _ in found} == {"", "n", "nn", "p", "w"}
+    assert len({colour for _, colour in found}) == 1
+
+
 def transferred(page: Page) -> Counter[str]:
     """The bytes that each address has cost so far, compressed as they came; interactive figures apart, which are opened
     by coming to them.
