@@ -26,6 +26,9 @@ SHEET = re.compile(r'\s*<link [^>]*\bhref="([^"?]*\.css)[^"]*"[^>]*>')
 BUNDLE = "_static/site.css"
 IMAGE = re.compile(r"<img\b[^>]*>")
 PLAIN_CODE = re.compile(r'<span class="(?:n|nn|p|w)">([^<]*)</span>')  # names and brackets, coloured as the text is
+FORMULAS = 100
+"""That a page may have and still be laid out at once: each is some thirty elements."""
+
 FONTS = "_static/vendor/fontawesome/webfonts"
 MADE_BY_SCRIPTS = ("bs-",)  # Bootstrap puts the rest of such a name together
 SEARCH = re.compile(r'\s*<script src="[^"]*(?:searchtools|language_data|searchindex)\.js[^"]*"></script>')
@@ -55,8 +58,9 @@ def lighten(app: Sphinx, exception: Exception | None) -> None:
 
 
 def mark_formulas(html: str) -> str:
-    """A page that says of itself whether it has formulas: the style sheet lets such a page be laid out bit by bit."""
-    return html.replace('class="bd-article"', 'class="bd-article formulas"', 1) if 'class="katex' in html else html
+    """A page that says of itself whether it has many formulas: the style sheet lets such a page be laid out bit by bit."""
+    many = html.count('class="katex"') > FORMULAS
+    return html.replace('class="bd-article"', 'class="bd-article many-formulas"', 1) if many else html
 
 
 def settle_theme(html: str) -> str:

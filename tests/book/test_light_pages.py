@@ -88,10 +88,11 @@ def test_the_icon_fonts_keep_what_the_sheet_uses(tmp_path: Path) -> None:
     assert set(ttLib.TTFont(fonts / "fa-solid-900.woff").getBestCmap()) == {0xF135, 0xF0F3}
 
 
-def test_a_page_with_formulas_says_so() -> None:
-    html = '<article class="bd-article"><span class="katex">'
-    assert light_pages.mark_formulas(html) == '<article class="bd-article formulas"><span class="katex">'
-    assert light_pages.mark_formulas('<article class="bd-article">') == '<article class="bd-article">'
+def test_a_page_with_many_formulas_says_so() -> None:
+    html = '<article class="bd-article">' + 101 * '<span class="katex">'
+    assert light_pages.mark_formulas(html).startswith('<article class="bd-article many-formulas"><span class="katex">')
+    few = html.removesuffix('<span class="katex">')
+    assert light_pages.mark_formulas(few) == few
 
 
 def test_another_theme_is_refused(tmp_path: Path) -> None:
