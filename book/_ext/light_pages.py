@@ -58,7 +58,7 @@ def lighten(app: Sphinx, exception: Exception | None) -> None:
 
 
 def mark_formulas(html: str) -> str:
-    """A page that says of itself whether it has many formulas: the style sheet lets such a page be laid out bit by bit."""
+    """A page that says whether it has many formulas: by the style sheet such a page is laid out bit by bit."""
     many = html.count('class="katex"') > FORMULAS
     return html.replace('class="bd-article"', 'class="bd-article many-formulas"', 1) if many else html
 
