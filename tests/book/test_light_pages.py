@@ -88,11 +88,13 @@ def test_the_icon_fonts_keep_what_the_sheet_uses(tmp_path: Path) -> None:
     assert set(ttLib.TTFont(fonts / "fa-solid-900.woff").getBestCmap()) == {0xF135, 0xF0F3}
 
 
-def test_a_page_with_many_formulas_says_so() -> None:
-    html = '<article class="bd-article">' + 101 * '<span class="katex">'
-    assert light_pages.mark_formulas(html).startswith('<article class="bd-article many-formulas"><span class="katex">')
-    few = html.removesuffix('<span class="katex">')
-    assert light_pages.mark_formulas(few) == few
+def test_the_sections_of_a_long_page_say_how_high_they_are() -> None:
+    short = (
+        f'<section id="page"><section id="a"><p>{"0123456789" * 100}</p><section>inner</section></section></section>'
+    )
+    long = short + light_pages.LONG * "<b></b>"
+    assert light_pages.say_heights(short) == short
+    assert light_pages.say_heights(long) == long.replace('<section id="a"', '<section style="--height: 704px" id="a"')
 
 
 def test_another_theme_is_refused(tmp_path: Path) -> None:
