@@ -128,6 +128,7 @@ def test_read_to_the_end(page: Page, address: str, packages: Path, name: str) ->
     for width in (1280, 390):
         show_all(page, width)
         assert page.evaluate(WIDTH) <= width
+        assert page.evaluate(FOOT) <= width
     page.add_script_tag(path=packages / "axe-core/axe.min.js")
     assert violations(page) == []
     show_all(page, 1280)
@@ -197,6 +198,8 @@ def violations(page: Page, *rules: str) -> list[tuple[str, list[str]]]:
 
 
 WIDTH = "() => document.documentElement.scrollWidth"
+FOOT = """() => Math.max(...[...document.querySelectorAll(".prev-next-footer *")]
+  .map((element) => element.getBoundingClientRect().right))"""
 READ = """() => [...document.images].every((image) => image.complete && image.naturalWidth > 0)
   && [...document.querySelectorAll("[data-interactive]")].every((figure) => "ready" in figure.dataset)
   && [...document.querySelectorAll(".katex-display, .bd-content pre")]
