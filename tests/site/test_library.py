@@ -121,7 +121,7 @@ def test_entries_and_chapters_lead_to_each_other(entries: dict[str, list[tuple[s
             full, page, entry = known[id(value)]
             assert entry.find("a", href=f"../{address}"), f"the entry of {full} does not name {address}"
             link = rf'href="../library/{page}\.html#{re.escape(full)}"[^>]*>'
-            assert re.search(link + "<span", html), f"{address} imports {name}, without a link"
+            assert re.search(link + f"{name}</a>", html), f"{address} imports {name}, without a link"
             if f"`{name}`" in text:
                 links += 1
                 assert re.search(link + "<code", html), f"{address} mentions {name}, without a link"
