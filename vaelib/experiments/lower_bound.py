@@ -3,7 +3,7 @@ r"""Figure 2 of "Auto-Encoding Variational Bayes": the lower bound against sampl
 The setting is that of section 5 (Kingma and Welling 2014, https://arxiv.org/abs/1312.6114): one hidden layer of tanh
 units, 500 for MNIST and 200 for the Frey Face, all parameters drawn from $\mathcal{N}(0, 0.01)$, Adagrad with one of
 three step sizes, minibatches of 100, one draw of z, and the weight decay of a prior $\mathcal{N}(0, I)$ over the
-parameters.
+parameters. Chapter: "The lower bound".
 """
 
 from __future__ import annotations
