@@ -61,6 +61,23 @@ def test_a_step_size_that_diverges_is_not_chosen(tmp_path, monkeypatch):
     assert (table.step_size == 0.02).all()
 
 
+def test_frames_divided_at_random_are_the_frames_of_the_film(monkeypatch):
+    film = data.Dataset("frey", torch.rand(1600, 560), torch.rand(365, 560), None, None, (28, 20), ())
+    monkeypatch.setattr(data, "load", {"frey": film}.__getitem__)
+    dealt = lower_bound.load("frey-shuffled")
+    assert (dealt.name, dealt.train.shape, dealt.test.shape) == ("frey-shuffled", film.train.shape, film.test.shape)
+    frames, dealt_frames = torch.cat([film.train, film.test]), torch.cat([dealt.train, dealt.test])
+    place = {frame.numpy().tobytes(): index for index, frame in enumerate(frames)}
+    places = [place[frame.numpy().tobytes()] for frame in dealt_frames]
+    assert sorted(places) == list(range(1965))
+    # In a draw without replacement 365 * 365 / 1965 = 68 of the last 365 frames stay in the test, give or take 7.
+    assert 33 < sum(index >= 1600 for index in places[1600:]) < 103
+    assert torch.equal(lower_bound.load("frey-shuffled").train, dealt.train)
+    model = lower_bound.make_model(dealt, 2, 0)
+    assert isinstance(model.decode(torch.randn(3, 2)), DiagonalGaussian)
+    assert lower_bound.load("frey") is film
+
+
 def test_networks_are_those_of_the_paper():
     faces = data.Dataset("frey", torch.rand(20, 560), torch.rand(5, 560), None, None, (28, 20), None)
     model = lower_bound.make_model(faces, 5, 0)

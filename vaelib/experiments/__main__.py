@@ -63,7 +63,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         experiment = names.add_parser(name, help=description, description=description)
         folder = explorer.FOLDER if name == "explorer" else Path("book/records")
         experiment.add_argument("--out", type=Path, default=folder, help="the folder of the record")
-        experiment.add_argument("--dataset", help="mnist, frey or digits; by default as vaelib.data.load chooses")
+        experiment.add_argument(
+            "--dataset",
+            help="mnist, frey or digits (lower-bound has frey-shuffled too); by default as vaelib.data.load chooses",
+        )
         experiment.add_argument("--epochs", type=int, help="of each training run; by default as the book has it")
     options = vars(parser.parse_args(argv))
     name, out = options.pop("name"), options.pop("out", None)

@@ -9,6 +9,7 @@ parameters. Chapter: "The lower bound".
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,10 +30,13 @@ from vaelib.models import VAE
 from vaelib.runs import NonFiniteLossError, Objective, seeded
 from vaelib.training import evaluate, fit
 
+SHUFFLED = "frey-shuffled"
+"""The Frey Face with its frames divided at random, a control: see `load`."""
+
 SEEDS = range(3)
 METHODS: dict[str, Objective] = {"aevb": sgvb_b, "wake-sleep": wake_sleep}
-HIDDEN = {"mnist": 500, "frey": 200, "digits": 100}
-LATENT_DIMS = {"mnist": (3, 5, 10, 20, 200), "frey": (2, 5, 10, 20), "digits": (3, 10)}
+HIDDEN = {"mnist": 500, "frey": 200, SHUFFLED: 200, "digits": 100}
+LATENT_DIMS = {"mnist": (3, 5, 10, 20, 200), "frey": (2, 5, 10, 20), SHUFFLED: (2, 5, 10, 20), "digits": (3, 10)}
 STEP_SIZES = (0.01, 0.02, 0.1)
 BATCH_SIZE = 100
 WEIGHT_STD = 0.1
@@ -48,6 +52,23 @@ PILOT_SAMPLES = 60_000
 POINTS_PER_DECADE = 20
 
 
+def load(dataset: str | None = None) -> data.Dataset:
+    """What `vaelib.data.load` gives, and one set more.
+
+    Args:
+        dataset: As there, or `SHUFFLED`: the frames of the film, as many for training and for testing as "frey" has of
+            each, but drawn at random (once, from a fixed seed), so that most test frames have neighbours in time among
+            the training frames.
+    """
+    if dataset != SHUFFLED:
+        return data.load(dataset)
+    film = data.load("frey")
+    frames = torch.cat([film.train, film.test])
+    order = torch.randperm(len(frames), generator=torch.Generator().manual_seed(0))
+    train, test = frames[order].split([len(film.train), len(film.test)])
+    return replace(film, name=SHUFFLED, train=train, test=test)
+
+
 def make_model(images: data.Dataset, latent_dim: int, seed: int, hidden: int | None = None) -> VAE:
     """The paper's network for a data set, its parameters drawn from N(0, 0.01), biases included.
 
@@ -59,7 +80,7 @@ def make_model(images: data.Dataset, latent_dim: int, seed: int, hidden: int | N
         hidden: Units of each hidden layer; by default those of figure 2, `HIDDEN`.
     """
     gaussian = partial(GaussianDecoder, noise="predicted", sigmoid_mean=True)
-    kind: dict[str, Any] = {"likelihood": gaussian} if images.name == "frey" else {"grey": True}
+    kind: dict[str, Any] = {"likelihood": gaussian} if images.name in ("frey", SHUFFLED) else {"grey": True}
     model = VAE.mlp(images.dim, (hidden or HIDDEN[images.name],), latent_dim, activation=nn.Tanh, **kind)
     with seeded(seed, torch.device("cpu")):
         for parameter in model.parameters():
@@ -105,7 +126,7 @@ def run(out: Path | str, *, dataset: str | None = None, epochs: int | None = Non
 
     Args:
         out: The folder of the record, which is called lower-bound-DATASET.json.
-        dataset: As `vaelib.data.load` names it.
+        dataset: As `load` names it.
         epochs: Of each run with the first seed; by default as many as `SAMPLES` make, rounded up. A run with another
             seed takes the part `SHARE` of them, rounded up.
 
@@ -114,7 +135,7 @@ def run(out: Path | str, *, dataset: str | None = None, epochs: int | None = Non
         chosen, and in the epochs of `shown_epochs` the number of `samples` so far, `train_elbo`, the mean of SGVB
         estimates over the epoch's training images while the weights were moving, and `test_elbo` after it, in nats.
     """
-    images = data.load(dataset).to(default_device())
+    images = load(dataset).to(default_device())
     epochs = -(-SAMPLES // len(images.train)) if epochs is None else epochs
     check_positive_integer("epochs", epochs)
     short_epochs = math.ceil(SHARE * epochs)

@@ -27,17 +27,17 @@ from vaelib.optimisers import learning_rates, make_optimiser
 from vaelib.runs import NonFiniteLossError, Run, seeded
 from vaelib.training import evaluate, fit
 
-SEEDS = range(2)
+SEEDS = range(3)
 SIZES = {"mnist": (1000, 50_000), "digits": (200, 1000)}
 HIDDEN = 100
 LATENT_DIM = 3
-SAMPLES = {"aevb": 500_000, "wake-sleep": 500_000, "mcem": 100_000}
+SAMPLES = {"aevb": 5_000_000, "wake-sleep": 5_000_000, "mcem": 500_000}
 """Of training, counted with repetition. Monte Carlo EM, whose samples cost some ten times as much, takes fewer."""
 
-LARGE_SAMPLES = 200_000
+LARGE_SAMPLES = 2_000_000
 """At most so many on the larger set."""
 
-POINTS = (20_000, 50_000, 100_000, 200_000, 500_000)
+POINTS = (20_000, 50_000, 100_000, 200_000, 500_000, 1_000_000, 2_000_000, 5_000_000)
 PILOT_SAMPLES = {"aevb": 20_000, "wake-sleep": 20_000, "mcem": 10_000}
 """After as many, from no more different images than that, the step size is chosen on the training images."""
 
