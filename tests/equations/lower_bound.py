@@ -41,10 +41,6 @@ def wake(formula: Formula) -> None:
     close(formula(q, prior, scores), torch.autograd.grad(elbo, theta)[0])
 
 
-def _average(weights: Tensor, divergences: Tensor) -> Tensor:
-    return weights @ divergences
-
-
 @checks(
     "eq-lb-sleep",
     "autograd",
@@ -52,11 +48,11 @@ def _average(weights: Tensor, divergences: Tensor) -> Tensor:
     \mathbb{E}_{p_\theta(x, z)}\bigl[\nabla_\phi \log q_\phi(z \mid x)\bigr]
     = -\nabla_\phi\,\mathbb{E}_{p_\theta(x)}\bigl[\mathrm{KL}\bigl(p_\theta(z \mid x)\,\|\,q_\phi(z \mid x)\bigr)\bigr].
     """,
-    right=lambda p_x, posterior, q: -_average(p_x, kl(posterior, q)),
+    right=lambda p_x, posterior, q: -(p_x @ kl(posterior, q)),
     wrong={
-        "KL the other way round": lambda p_x, posterior, q: -_average(p_x, kl(q, posterior)),
-        "over data": lambda p_x, posterior, q: -_average(torch.full_like(p_x, 1 / len(p_x)), kl(posterior, q)),
-        "sign": lambda p_x, posterior, q: _average(p_x, kl(posterior, q)),
+        "KL the other way round": lambda p_x, posterior, q: -(p_x @ kl(q, posterior)),
+        "over data": lambda p_x, posterior, q: -(torch.full_like(p_x, 1 / len(p_x)) @ kl(posterior, q)),
+        "sign": lambda p_x, posterior, q: p_x @ kl(posterior, q),
     },
 )
 def sleep(formula: Formula) -> None:

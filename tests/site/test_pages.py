@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from urllib.parse import unquote, urldefrag, urljoin, urlsplit
 
@@ -139,6 +140,16 @@ def test_read_to_the_end(page: Page, address: str, packages: Path, name: str) ->
     assert weight.total() <= WEIGHT, weight.most_common(9)
 
 
+def test_what_is_spoilt_is_found(page: Page, address: str, packages: Path) -> None:
+    """A control of the test above, which must not pass because it looks at nothing."""
+    page.goto(f"{address}/{CHAPTERS[0]}.html")
+    page.add_script_tag(path=packages / "axe-core/axe.min.js")
+    assert violations(page) == []
+    page.evaluate(SPOIL)
+    found = {rule for rule, _ in violations(page)}
+    assert found == {"button-name", "color-contrast", "empty-table-header", "image-alt"}
+
+
 def test_a_page_is_dark_before_the_theme_has_come(page: Page, address: str) -> None:
     """In the dark by the system's word or the reader's, whichever is said last."""
     page.route("**/pydata-sphinx-theme.js*", lambda route: route.fulfill(body=""))
@@ -197,7 +208,12 @@ def violations(page: Page, *rules: str) -> list[tuple[str, list[str]]]:
 
 SOURCES = """() => document.querySelectorAll(".katex")
   .forEach((formula) => formula.replaceWith(formula.querySelector("annotation").textContent))"""
+SPOIL = """() => document.querySelector("article.bd-article").insertAdjacentHTML("beforeend", `
+  <button></button> <img src="data:,"> <p style="color: #bbb; background: #fff">pale</p>
+  <table><tr><th></th></tr><tr><td>1</td></tr></table>`)"""
 WIDTH = "() => document.documentElement.scrollWidth"
+HEADINGS = """(article) => ["h1", "h2", "h3"].map((tag) => getComputedStyle(article.querySelector(tag)))
+  .map((style) => [parseFloat(style.fontSize), Number(style.fontWeight)])"""
 FOOT = """() => Math.max(...[...document.querySelectorAll(".prev-next-footer *")]
   .map((element) => element.getBoundingClientRect().right))"""
 READ = """() => [...document.images].every((image) => image.complete && image.naturalWidth > 0)
@@ -215,6 +231,16 @@ def test_a_link_leads_to_its_place(page: Page, address: str, name: str, width: i
     page.goto(f"{address}/{name}.html#{last}")
     page.wait_for_timeout(500)
     assert 0 <= page.evaluate("(id) => document.getElementById(id).getBoundingClientRect().top", last) < 150
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_a_heading_is_no_larger_or_heavier_than_the_one_above_it(page: Page, address: str, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 900})
+    page.goto(f"{address}/book/part-6/lower-bound.html")
+    headings = page.locator("article.bd-article").evaluate(HEADINGS)
+    for (size, weight), (smaller, lighter) in pairwise(headings):
+        assert smaller < size
+        assert lighter <= weight
 
 
 @every_page

@@ -32,7 +32,7 @@ SIZES = {"mnist": (1000, 50_000), "digits": (200, 1000)}
 HIDDEN = 100
 LATENT_DIM = 3
 SAMPLES = {"aevb": 5_000_000, "wake-sleep": 5_000_000, "mcem": 500_000}
-"""Of training, counted with repetition. Monte Carlo EM, whose samples cost some ten times as much, takes fewer."""
+"""Of training, counted with repetition. Monte Carlo EM, whose samples cost some eight times as much, takes fewer."""
 
 LARGE_SAMPLES = 2_000_000
 """At most so many on the larger set."""
