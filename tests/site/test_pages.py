@@ -243,11 +243,6 @@ def test_a_heading_is_no_larger_or_heavier_than_the_one_above_it(page: Page, add
         assert lighter <= weight
 
 
-@every_page
-def test_no_header_of_a_table_is_empty(name: str) -> None:
-    assert re.findall(r"<th\b[^>]*>(?:\s|</?p>)*</th>", (SITE / f"{name}.html").read_text("utf8")) == []
-
-
 @pytest.mark.parametrize(
     ("query", "target"),
     [
