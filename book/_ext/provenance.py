@@ -245,8 +245,9 @@ def provenance(path: Path) -> Provenance:
     states = [run["git"] for run in runs if "git" in run]
     seconds = max(made["seconds"], sum(run["seconds"] for run in runs[1:]))
     machine = made["machine"]
+    launcher = f"torchrun --nproc-per-node={made.get('processes', 1)}"  # it starts its processes with -u
     return Provenance(
-        command=re.sub(r" --out \S+", "", made["command"]),
+        command=re.sub(r" --out \S+", "", made["command"].replace("python -u", launcher)),
         commits=tuple(dict.fromkeys(state["commit"] for state in states)),
         remark=", with changes" if any(state["dirty"] for state in states) else "",
         date=f"{datetime.fromisoformat(made['date']):%d\u00a0%b\u00a0%Y}",

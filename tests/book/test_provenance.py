@@ -75,7 +75,9 @@ def test_every_record_says_who_made_it(path: Path) -> None:
     assert {"processor", "cores", "threads", "gpu"} <= set(made["machine"])
     told = provenance(ROOT / path)
     assert re.fullmatch(
-        r"python (-W error )?-m vaelib\.experiments [\w-]+( --.*)?|python \w+\.py( --.*)?", told.command
+        r"(python (-W error )?|torchrun --nproc-per-node=\d )-m vaelib\.experiments [\w-]+( --.*)?"
+        r"|python \w+\.py( --.*)?",
+        told.command,
     )
     assert re.fullmatch(r"\d\d\s\w{3}\s20\d\d", told.date)
     assert all(re.fullmatch("[0-9a-f]{40}", commit) for commit in told.commits)
