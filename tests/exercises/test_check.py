@@ -171,7 +171,7 @@ def test_without_grad():
 def test_another_default_device():
     with torch.device("meta"):  # as a reader has it who has made the GPU the default
         assert check("kl-full", EXERCISES["kl-full"].right).passed
-        assert torch.get_default_device().type == "meta"
+        assert torch.empty(0).device.type == "meta"  # torch.get_default_device forgets it, in torch 2.7
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
