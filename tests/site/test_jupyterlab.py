@@ -20,7 +20,7 @@ from pathlib import Path
 import nbformat
 import pytest
 import yaml
-from figures import PATIENCE, new_page
+from figures import HOST, PATIENCE, new_page
 from nbformat import NotebookNode
 from playwright.sync_api import Browser, Page, TimeoutError
 
@@ -93,6 +93,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     places = ("JUPYTER_CONFIG", "JUPYTER_DATA", "JUPYTER_RUNTIME", "JUPYTERLAB_SETTINGS", "JUPYTERLAB_WORKSPACES")
     environment = os.environ | {f"{name}_DIR": str(home / name) for name in places}
     options = ["--no-browser", "--allow-root", f"--ServerApp.root_dir={folder}", "--IdentityProvider.token="]
+    options += [f"--ServerApp.ip={HOST}"]
     with (home / "log").open("w") as log:
         command = [sys.executable, "-m", "jupyterlab", *options]
         server = subprocess.Popen(command, env=environment, cwd=home, stdout=log, stderr=log)
