@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.distributions import register_kl
@@ -35,43 +36,42 @@ def _kl_affine(q: Gaussian, p: Gaussian) -> Tensor:
 
 
 def _kl_to_standard_normal(q: AffineGaussian, p: StandardNormal) -> Tensor:
-    _check_comparable(q, p)
-    batch = torch.broadcast_shapes(q.batch_shape, p.batch_shape)
-    return _KLToStandardNormal.apply(q.loc, q.scale, *q._log_det_and_inverse()).expand(batch)
+    batch = _check_comparable(q, p)
+    return _KLToStandardNormal.apply(q.loc, q.scale, *q._log_det_and_gradient()).expand(batch)
 
 
 class _KLToStandardNormal(torch.autograd.Function):
     r"""(|S|^2 + |mu|^2 - K) / 2 - log|det S| with its gradients written out: mu, and S - S^-T.
 
     Left to itself, differentiation would factorise S again, and pass over the K^2 numbers of each S many times.
-    A triangular S comes with the diagonal of S^-1 in place of S^-1: what else S^-T holds belongs to the zeros of S.
+    A triangular S comes with the diagonal of S^-T in place of S^-T: what else it holds belongs to the zeros of S.
     """
 
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(loc: Tensor, scale: Tensor, log_det: Tensor, inverse: Tensor) -> Tensor:
+    def forward(loc: Tensor, scale: Tensor, log_det: Tensor, log_det_gradient: Tensor) -> Tensor:
         squares = torch.linalg.vector_norm(scale, dim=(-2, -1)).square() + loc.square().sum(-1)
         return 0.5 * (squares - loc.shape[-1]) - log_det
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        loc, scale, _, inverse = inputs
-        ctx.save_for_backward(loc, scale, inverse)
-        ctx.triangular = inverse.dim() == loc.dim()
+        loc, scale, _, log_det_gradient = inputs
+        ctx.save_for_backward(loc, scale, log_det_gradient)
+        ctx.triangular = log_det_gradient.dim() == loc.dim()
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None, None]:
-        loc, scale, inverse = ctx.saved_tensors
+        loc, scale, log_det_gradient = ctx.saved_tensors
         gradient = gradients[0].unsqueeze(-1)
-        again = torch.is_grad_enabled()  # second derivatives are wanted: the inverse must not count as a constant
-        scale_gradient = gradient.unsqueeze(-1) * scale
+        if torch.is_grad_enabled():  # second derivatives are wanted: S^-T must not count as a constant
+            diagonal = scale.diagonal(dim1=-2, dim2=-1)
+            log_det_gradient = diagonal.reciprocal() if ctx.triangular else torch.linalg.inv(scale).mT
         if ctx.triangular:
-            inverse = scale.diagonal(dim1=-2, dim2=-1).reciprocal() if again else inverse
-            scale_gradient.diagonal(dim1=-2, dim2=-1).sub_(gradient * inverse)
+            scale_gradient = gradient.unsqueeze(-1) * scale
+            scale_gradient.diagonal(dim1=-2, dim2=-1).sub_(gradient * log_det_gradient)
         else:
-            inverse = torch.linalg.inv(scale) if again else inverse
-            scale_gradient = torch.addcmul(scale_gradient, gradient.unsqueeze(-1), inverse.mT, value=-1)
+            scale_gradient = gradient.unsqueeze(-1) * (scale - log_det_gradient)
         return gradient * loc, scale_gradient, None, None
 
 
@@ -83,13 +83,14 @@ register_kl(AffineGaussian, StandardNormal)(_kl_to_standard_normal)
 register_kl(DiagonalGaussian, AffineGaussian)(_kl_affine)
 
 
-def _check_comparable(q: Gaussian, p: Gaussian) -> None:
+def _check_comparable(q: Gaussian, p: Gaussian) -> tuple[int, ...]:
+    """The batch shape of a divergence of q from p; raises `ValueError` where there is none."""
     if q.event_shape != p.event_shape:
         raise ValueError(f"q and p must have the same K, but q has {q.event_shape[0]} and p has {p.event_shape[0]}")
     check_like("p", p.loc, "q", q.loc)
     try:
-        torch.broadcast_shapes(q.batch_shape, p.batch_shape)
-    except RuntimeError as error:
+        return np.broadcast_shapes(q.batch_shape, p.batch_shape)
+    except ValueError as error:
         raise ValueError(
             f"the batch shapes of q {tuple(q.batch_shape)} and p {tuple(p.batch_shape)} must broadcast"
         ) from error
