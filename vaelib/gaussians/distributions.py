@@ -13,6 +13,7 @@ from torch.distributions import Distribution, constraints
 from torch.distributions.constraints import Constraint
 
 from vaelib.checks import check_finite, check_floating, check_last_dim, check_like, check_positive_integer
+from vaelib.gaussians.elimination import equilibrate, is_resolved, log_det_and_gradient
 
 LOG_2PI = math.log(2 * math.pi)
 
@@ -243,40 +244,15 @@ class AffineGaussian(Gaussian):
     def _apply_scale(self, noise: Tensor) -> Tensor:
         return (self._scale @ noise.unsqueeze(-1)).squeeze(-1)
 
-    def _equilibrated(self) -> tuple[Tensor, Tensor]:
-        """S with each row divided by its largest entry, and those entries, shape (..., K, 1).
-
-        Rows of S belong to latent variables, whose units are arbitrary; an elimination with partial pivoting is
-        misled by them, and exact to a few roundings without.
-        """
-        with torch.no_grad():
-            largest = self._scale.abs().amax(-1, keepdim=True)
-            largest = largest.clamp_min_(torch.finfo(largest.dtype).tiny)  # a row of zeros remains one
-        return self._scale / largest, largest
-
-    @torch.no_grad()
     def _log_det_and_gradient(self) -> tuple[Tensor, Tensor]:
-        """log |det S| and its gradient S^-T from one factorisation, outside the graph; a singular S is refused."""
-        rows, largest = self._equilibrated()
-        factors, pivots, _ = torch.linalg.lu_factor_ex(rows)
-        identity = torch.eye(rows.shape[-1], dtype=rows.dtype, device=rows.device).expand_as(rows)
-        gradient = torch.linalg.lu_solve(factors, pivots, identity, adjoint=True)
+        """log |det S| and its gradient S^-T, outside the graph; a singular S is refused."""
+        log_det, gradient = log_det_and_gradient(self._scale)
         if self._validate_args:
-            # Multiplying the entry S_ij by 1 + d multiplies det S by 1 + d G_ij, where G = S * S^-T elementwise is the
-            # relative gain array, which no scaling of rows or columns changes. Within one row the d G_ij add up:
-            # relative changes of size d there can make S singular if and only if d times the row's sum of |G_ij|
-            # reaches 1. The same holds for columns. For a condition number c no such sum exceeds (c + 1/c) / 2 (Nett
-            # and Manousiouthakis 1987).
-            gains = (rows * gradient).abs_()
-            most = torch.maximum(gains.sum(-1).amax(-1), gains.sum(-2).amax(-1))
-            # What would be singular in exact arithmetic comes out within a few roundings of it; 8 leave a margin.
-            resolved = most * (8 * torch.finfo(rows.dtype).eps) < 1  # false for the NaN that a zero pivot leaves
-            _refuse_singular("scale", ~resolved)
-        log_det = factors.diagonal(dim1=-2, dim2=-1).abs().log().sum(-1) + largest.log().sum((-2, -1))
-        return log_det, gradient.div_(largest)
+            _refuse_singular("scale", ~is_resolved(self._scale, gradient))
+        return log_det, gradient
 
     def _solve(self, columns: Tensor) -> Tensor:
-        rows, largest = self._equilibrated()
+        rows, largest = equilibrate(self._scale)
         # The division also gives the columns the batch dimensions of S; without them, `solve` could take a matrix for a
         # batch of vectors.
         return torch.linalg.solve(rows, columns / largest)
@@ -284,7 +260,7 @@ class AffineGaussian(Gaussian):
     def _log_abs_det(self) -> Tensor:
         if self._validate_args:
             self._log_det_and_gradient()  # refuses a singular S
-        rows, largest = self._equilibrated()
+        rows, largest = equilibrate(self._scale)
         return torch.linalg.slogdet(rows).logabsdet + largest.log().sum((-2, -1))
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> Self:
