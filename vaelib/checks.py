@@ -57,6 +57,15 @@ def check_unit_interval(name: str, value: Tensor) -> None:
         )
 
 
+def check_no_autocast(device: torch.device) -> None:
+    """Raise `RuntimeError` inside `torch.autocast`, whose copies of the weights a training loop would never renew."""
+    if torch.is_autocast_enabled(device.type):
+        raise RuntimeError(
+            "training must not run inside torch.autocast, which keeps its copies of the weights from the first step on:"
+            " take it away, and give the objective as vaelib.precision.in_bfloat16(objective)"
+        )
+
+
 def check_positive_integer(name: str, value: int) -> None:
     """Raise `ValueError` unless `value` is an integer of at least 1."""
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:

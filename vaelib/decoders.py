@@ -31,6 +31,11 @@ class _Decoder(nn.Module):
         self.body = body
         self.head = make_head(features, numbers * data_dim)
 
+    def _predict(self, z: Tensor) -> Tensor:
+        """The numbers of all pixels, shape (..., numbers * D), for codes of shape (..., K)."""
+        outputs: Tensor = self.head(self.body(z))
+        return outputs.to(z.dtype)  # autocast multiplies in fewer digits than densities need
+
 
 class BernoulliDecoder(_Decoder):
     """Independent Bernoulli pixels whose logits a network predicts.
@@ -56,7 +61,7 @@ class BernoulliDecoder(_Decoder):
 
     def forward(self, z: Tensor) -> Bernoulli:
         """The likelihood given each code, batch_shape (...), event_shape (D,)."""
-        return Bernoulli(self.head(self.body(z)), grey=self.grey)
+        return Bernoulli(self._predict(z), grey=self.grey)
 
     @torch.no_grad()
     def set_output_bias(self, images: Tensor) -> None:
@@ -99,7 +104,7 @@ class ContinuousBernoulliDecoder(_Decoder):
 
     def forward(self, z: Tensor) -> ContinuousBernoulli:
         """The likelihood given each code, batch_shape (...), event_shape (D,)."""
-        return ContinuousBernoulli(self.head(self.body(z)))
+        return ContinuousBernoulli(self._predict(z))
 
 
 class GaussianDecoder(_Decoder):
@@ -157,6 +162,6 @@ class GaussianDecoder(_Decoder):
 
     def forward(self, z: Tensor) -> DiagonalGaussian:
         """The likelihood given each code, batch_shape (...), event_shape (D,)."""
-        outputs = self.head(self.body(z))
+        outputs = self._predict(z)
         loc, log_var = outputs.chunk(2, dim=-1) if self.noise == "predicted" else (outputs, self.log_var.expand(1))
         return DiagonalGaussian(torch.sigmoid(loc) if self.sigmoid_mean else loc, log_var)

@@ -28,7 +28,7 @@ class _Encoder(nn.Module):
 
     def _predict(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The mean, shape (..., K), and the numbers of S, shape (..., scale_size)."""
-        outputs = self.head(self.body(x))
+        outputs = self.head(self.body(x)).to(x.dtype)  # autocast multiplies in fewer digits than densities need
         return outputs[..., : self.latent_dim], outputs[..., self.latent_dim :]
 
     @torch.no_grad()

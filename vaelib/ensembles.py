@@ -23,7 +23,7 @@ from torch.func import functional_call, grad_and_value, stack_module_state, vmap
 from torch.optim import Optimizer
 
 from vaelib.bounds import sgvb_b
-from vaelib.checks import check_positive_integer, without_validation
+from vaelib.checks import check_no_autocast, check_positive_integer, without_validation
 from vaelib.devices import default_device
 from vaelib.optimisers import OptimiserName, ScheduleName, learning_rates, make_optimiser, set_learning_rate
 from vaelib.progress import progress_bar
@@ -87,6 +87,7 @@ def fit_ensemble(
         NonFiniteLossError: If a term stops being finite; the message names the member, the step and the term.
         ValueError: If there are no models, they share a parameter or have different dtypes, the seeds are not as many,
             a likelihood cannot score the images, or an argument is out of range.
+        RuntimeError: As in `fit`.
 
     Example:
         >>> from vaelib.models import VAE
@@ -102,6 +103,7 @@ def fit_ensemble(
     if len(seeds) != len(models):
         raise ValueError(f"seeds must hold one seed for each of {len(models)} models, but holds {len(seeds)}")
     device = torch.device(device) if device is not None else default_device()
+    check_no_autocast(device)
     for model in models:  # each checks the images by its own likelihood; the first puts them on the device
         model.to(device).train()
         train = images_for(model, "train", train, device)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Self
 
+import numpy as np
 import torch
 from torch import Size, Tensor
 from torch.distributions import Distribution, constraints
@@ -43,8 +44,8 @@ class _PixelDistribution(Distribution):
         check_floating("value", value)
         check_last_dim("value", value, self.event_shape[0])
         try:
-            torch.broadcast_shapes(value.shape, self.logits.shape)
-        except RuntimeError as error:
+            np.broadcast_shapes(value.shape, self.logits.shape)
+        except ValueError as error:
             raise ValueError(
                 f"value must broadcast with logits of shape {tuple(self.logits.shape)}, but has {tuple(value.shape)}"
             ) from error

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from vaelib.bounds import sgvb_b
-from vaelib.checks import check_positive_integer, without_validation
+from vaelib.checks import check_no_autocast, check_positive_integer, without_validation
 from vaelib.devices import default_device
 from vaelib.optimisers import OptimiserName, ScheduleName, learning_rates, make_optimiser
 from vaelib.progress import progress_bar
@@ -89,12 +89,14 @@ def fit(
         NonFiniteLossError: If a term stops being finite; the message names the step and the term.
         CheckpointError: If the folder holds the state of another run, or a damaged one.
         TrainingInterrupted: After Ctrl-C, with `checkpoint`: the same call goes on from there.
+        RuntimeError: Inside `torch.autocast`: mixed precision is an objective's (`vaelib.precision`).
         ValueError: If the images are not what the model's likelihood can score, or an argument is out of range.
     """
     check_positive_integer("epochs", epochs)
     check_positive_integer("batch_size", batch_size)
     check_positive_integer("graph_steps", graph_steps)
     device = torch.device(device) if device is not None else default_device()
+    check_no_autocast(device)
     model.to(device).train()
     train = images_for(model, "train", train, device)
     test = None if test is None else images_for(model, "test", test, device)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+
 def equilibrate(matrices: Tensor) -> tuple[Tensor, Tensor]:
     """Each row divided by its largest entry, and those entries, shape (..., K, 1).
 
