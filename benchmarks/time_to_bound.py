@@ -3,8 +3,8 @@
 Each contender is a process of its own, and the clock runs outside of it: starting Python, importing torch and loading
 MNIST count. The example runs its ten epochs, as it is, from the path that `--peer` gives; without one, the plain loop
 beside this file stands in for it. vaelib trains for as few epochs as bring its loss below the example's last one, with
-the same architecture, batch size, loss and test images, in float32 and with products in bfloat16. They take turns, each
-turn with a seed of its own.
+the same architecture, loss and test images, in float32 and with products in bfloat16. They take turns, each turn with a
+seed of its own.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def run(command: list[str], folder: Path) -> tuple[float, float]:
 def main() -> None:
     made = parser(__doc__, rounds=3)
     made.add_argument("--peer", type=Path, help="path of the example's vae/main.py; its data lies in ../data")
-    made.add_argument("--epochs", type=int, default=3, help="vaelib's epochs (default 3)")
+    made.add_argument("--epochs", type=int, default=4, help="vaelib's epochs (default 4)")
     options = made.parse_args()
     started = start()
     peer = options.peer.resolve() if options.peer else HERE / "plain_loop.py"

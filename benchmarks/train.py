@@ -19,7 +19,7 @@ from vaelib.training import evaluate, fit
 
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--epochs", type=int, default=3)
+    options.add_argument("--epochs", type=int, default=4)
     options.add_argument("--seed", type=int, default=1)
     options.add_argument("--bfloat16", action="store_true", help="multiply in bfloat16 while training")
     arguments = options.parse_args()
@@ -28,12 +28,13 @@ def main() -> None:
     model = VAE.mlp(784, (400,), 20, grey=True)
     model.decoder.set_output_bias(mnist.train)
     objective = in_bfloat16(sgvb_b) if arguments.bfloat16 else sgvb_b
-    settings = {"epochs": arguments.epochs, "learning_rate": LEARNING_RATE, "seed": arguments.seed}
-    fit(model, mnist.train, objective=objective, **settings)
+    settings = {"epochs": arguments.epochs, "batch_size": BATCH_SIZE, "learning_rate": LEARNING_RATE}
+    fit(model, mnist.train, objective=objective, seed=arguments.seed, **settings)
     print(f"test loss {-evaluate(model, mnist.test)['elbo']:.4f}")
 
 
-LEARNING_RATE = 8e-3
+BATCH_SIZE = 384
+LEARNING_RATE = 1.6e-2
 
 if __name__ == "__main__":
     main()
