@@ -22,7 +22,7 @@ FLOORS = [
     {"encoders", "decoders"},
     {"models", "autoencoder", "linear_gaussian", "hmc"},
     {"bounds", "score_function", "marginal", "annealing"},
-    {"runs", "training", "ensembles"},
+    {"runs", "training", "ensembles", "precision"},
     {"inference"},
     {"plots", "proximity", "diagnostics", "exercises"},
     {"experiments"},
@@ -35,6 +35,7 @@ SAME_FLOOR = {
     ("annealing", "marginal"),
     ("training", "runs"),
     ("ensembles", "runs"),
+    ("precision", "runs"),
 }
 """(importer, imported): the imports between rooms of one floor that are meant."""
 
