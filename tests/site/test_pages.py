@@ -201,6 +201,7 @@ def violations(page: Page, *rules: str) -> list[tuple[str, list[str]]]:
     sixths of all elements.
     """
     page.evaluate(SOURCES)
+    page.wait_for_function(READ)  # a source may be wider than its formula was
     options = {"resultTypes": ["violations"], **({"runOnly": list(rules)} if rules else {})}
     found = page.evaluate("(options) => axe.run(options)", options)["violations"]
     return [(violation["id"], [node["html"] for node in violation["nodes"]][:3]) for violation in found]
