@@ -201,7 +201,7 @@ def violations(page: Page, *rules: str) -> list[tuple[str, list[str]]]:
     sixths of all elements.
     """
     page.evaluate(SOURCES)
-    page.wait_for_function(READ)  # a source may be wider than its formula was
+    page.evaluate(NEXT_FRAME)  # in which what scrolls now, as a source may be wider than its formula, is made reachable
     options = {"resultTypes": ["violations"], **({"runOnly": list(rules)} if rules else {})}
     found = page.evaluate("(options) => axe.run(options)", options)["violations"]
     return [(violation["id"], [node["html"] for node in violation["nodes"]][:3]) for violation in found]
@@ -209,6 +209,7 @@ def violations(page: Page, *rules: str) -> list[tuple[str, list[str]]]:
 
 SOURCES = """() => document.querySelectorAll(".katex")
   .forEach((formula) => formula.replaceWith(formula.querySelector("annotation").textContent))"""
+NEXT_FRAME = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
 SPOIL = """() => document.querySelector("article.bd-article").insertAdjacentHTML("beforeend", `
   <button></button> <img src="data:,"> <p style="color: #bbb; background: #fff">pale</p>
   <table><tr><th></th></tr><tr><td>1</td></tr></table>`)"""
