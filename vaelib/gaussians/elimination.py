@@ -20,17 +20,19 @@ def equilibrate(matrices: Tensor) -> tuple[Tensor, Tensor]:
 
 @torch.no_grad()
 def log_det_and_gradient(matrices: Tensor) -> tuple[Tensor, Tensor]:
-    """log |det S| and its gradient S^-T, shapes (...) and (..., K, K), from one factorisation, outside the graph."""
-    rows, largest = equilibrate(matrices)
-    factors, pivots, _ = torch.linalg.lu_factor_ex(rows)
-    log_det = factors.diagonal(dim1=-2, dim2=-1).abs().log().sum(-1) + largest.log().sum((-2, -1))
-    identity = torch.eye(rows.shape[-1], dtype=rows.dtype, device=rows.device).expand_as(rows)
-    return log_det, torch.linalg.lu_solve(factors, pivots, identity, adjoint=True).div_(largest)
+    """log |det S| and its gradient S^-T, shapes (...) and (..., K, K), from one factorisation, outside the graph.
+
+    It is S^T that is factorised: its pivots are chosen within a row of S, so that units do not enter.
+    """
+    factors, pivots, _ = torch.linalg.lu_factor_ex(matrices.mT)
+    identity = torch.eye(matrices.shape[-1], dtype=matrices.dtype, device=matrices.device).expand_as(matrices)
+    gradient = torch.linalg.lu_solve(factors, pivots, identity, left=False)  # X S^T = I, which gives X in rows
+    return factors.diagonal(dim1=-2, dim2=-1).abs().log().sum(-1), gradient
 
 
 @torch.no_grad()
 def is_resolved(matrices: Tensor, gradient: Tensor) -> Tensor:
-    r"""Whether S is regular for all its digits can tell, shape (...); `gradient` is S^-T.
+    r"""Whether S is regular for all that its digits can tell, shape (...); `gradient` is S^-T.
 
     Multiplying the entry S_ij by 1 + d multiplies det S by 1 + d G_ij, where G = S * S^-T elementwise is the relative
     gain array, which no scaling of rows or columns changes. Within one row the d G_ij add up: relative changes of size
