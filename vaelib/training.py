@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from vaelib.bounds import sgvb_b
-from vaelib.checks import check_no_autocast, check_positive_integer, without_validation
+from vaelib.checks import check_positive_integer, without_validation
 from vaelib.devices import default_device
 from vaelib.optimisers import OptimiserName, ScheduleName, learning_rates, make_optimiser
 from vaelib.progress import progress_bar
@@ -63,9 +63,9 @@ def fit(
         objective: What is maximised (see the module's docstring).
         batch_size: M. The last minibatch of an epoch holds what remains.
         optimiser: "adam", or "adagrad" as in the original paper.
-        learning_rate: The step size; with the one-cycle schedule, its peak.
-        schedule: "one-cycle" warms up to the peak and anneals to nearly zero over the whole run, "constant" stays: see
-            `vaelib.optimisers.learning_rates`.
+        learning_rate: The step size; with a schedule that is not constant, its peak.
+        schedule: "one-cycle" warms up to the peak and anneals to nearly zero over the whole run, as "linear" does
+            along straight lines; "constant" stays: see `vaelib.optimisers.learning_rates`.
         weight_decay: This times the weights is added to the gradient. 1 / N makes the result a posterior mode under
             the prior N(0, I) over the weights.
         max_grad_norm: Scale the whole gradient down to this norm where it is longer; None leaves it as it is.
@@ -96,7 +96,6 @@ def fit(
     check_positive_integer("batch_size", batch_size)
     check_positive_integer("graph_steps", graph_steps)
     device = torch.device(device) if device is not None else default_device()
-    check_no_autocast(device)
     model.to(device).train()
     train = images_for(model, "train", train, device)
     test = None if test is None else images_for(model, "test", test, device)
