@@ -53,7 +53,7 @@ def crashes_at(step: int):
 
 
 @pytest.mark.parametrize("optimiser", ["adam", "adagrad"])
-@pytest.mark.parametrize("schedule", ["one-cycle", "constant"])
+@pytest.mark.parametrize("schedule", ["one-cycle", "linear", "constant"])
 @pytest.mark.parametrize("step", [2, 8, 9, 29, 48])
 def test_a_resumed_run_is_the_uninterrupted_one(tmp_path, optimiser, schedule, step):
     settings = {**SETTINGS, "optimiser": optimiser, "schedule": schedule, "weight_decay": 0.01, "max_grad_norm": 1.0}

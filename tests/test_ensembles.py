@@ -486,7 +486,7 @@ def test_models_are_checked(x, models, message):
         ({"epochs": 0}, "epochs must be"),
         ({"batch_size": 0}, "batch_size must be"),
         ({"optimiser": "sgd"}, "optimiser must be"),
-        ({"schedule": "linear"}, "schedule must be"),
+        ({"schedule": "cosine"}, "schedule must be"),
         ({"train": torch.full((5, 16), 0.5)}, "binarise"),
         ({"train": torch.zeros(16)}, "train must hold images in rows"),
         ({"test": torch.full((5, 16), torch.nan)}, "test must be finite"),

@@ -1,9 +1,13 @@
 """The schedules and the optimiser of our own against torch's."""
 
+import math
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch.optim import SGD
-from torch.optim.lr_scheduler import OneCycleLR
+from torch.optim.lr_scheduler import ConstantLR, LinearLR, OneCycleLR, SequentialLR
 
 from vaelib.optimisers import Adagrad, learning_rates, make_optimiser, set_learning_rate
 
@@ -21,8 +25,64 @@ def test_one_cycle_is_torchs(steps):
     torch.testing.assert_close(learning_rates("one-cycle", 0.006, steps), torch.tensor(expected))
 
 
+@pytest.mark.parametrize("steps", [1, 2, 9, 10, 11, 500])
+def test_linear_is_two_of_torchs(steps):
+    rising = math.ceil(steps / 10)
+    falling = steps - rising + 1
+    optimiser = SGD([torch.zeros(1, requires_grad=True)], lr=0.006)
+    parts = [
+        LinearLR(optimiser, 1 / rising, 1, rising - 1) if rising > 1 else ConstantLR(optimiser, 1, 1),
+        LinearLR(optimiser, 1, 1 / falling, falling - 1) if falling > 1 else ConstantLR(optimiser, 1, 1),
+    ]
+    scheduler = SequentialLR(optimiser, parts, [rising - 1])
+    expected = []
+    for _ in range(steps):
+        expected.append(scheduler.get_last_lr()[0])
+        optimiser.step()
+        scheduler.step()
+    torch.testing.assert_close(learning_rates("linear", 0.006, steps), torch.tensor(expected))
+
+
 def test_constant_stays():
     assert learning_rates("constant", 0.1, 3).tolist() == [0.1, 0.1, 0.1]
+
+
+@pytest.mark.parametrize("weight_decay", [0.0, 0.3])
+def test_adam_is_torchs(weight_decay):
+    torch.manual_seed(0)
+    start = torch.randn(3, 2)
+    ours, theirs = start.clone().requires_grad_(), start.clone().requires_grad_()
+    mine = make_optimiser("adam", [ours], weight_decay)
+    set_learning_rate(mine, 0.5)
+    optimisers = mine, torch.optim.Adam([theirs], 0.5, weight_decay=weight_decay, foreach=False)
+    for _ in range(20):
+        for optimiser, value in zip(optimisers, (ours, theirs), strict=True):
+            optimiser.zero_grad()
+            (value - 1).pow(4).sum().backward()
+            optimiser.step()
+    torch.testing.assert_close(ours, theirs)
+
+
+TRAINS = """
+import sys
+import torch
+from vaelib.optimisers import make_optimiser
+
+weight = torch.zeros(3, requires_grad=True)
+optimiser = make_optimiser(sys.argv[1], [weight], weight_decay=0.1)
+weight.sum().backward()
+optimiser.step()
+optimiser.zero_grad()
+optimiser.load_state_dict(optimiser.state_dict())
+print("torch._dynamo" in sys.modules)
+"""
+
+
+@pytest.mark.parametrize("name", ["adam", "adagrad"])
+def test_torchs_compiler_is_not_imported(name):
+    """It takes longer to import than a small model takes to train."""
+    done = subprocess.run([sys.executable, "-c", TRAINS, name], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
 
 
 @pytest.mark.parametrize("weight_decay", [0.0, 0.3])
@@ -84,5 +144,5 @@ def test_the_learning_rate_is_set_as_a_number_or_in_place(name, as_tensor):
 def test_unknown_names_are_refused():
     with pytest.raises(ValueError, match='optimiser must be "adam" or "adagrad", but is \'sgd\''):
         make_optimiser("sgd", [torch.zeros(1, requires_grad=True)], 0.0)
-    with pytest.raises(ValueError, match='schedule must be "one-cycle" or "constant", but is \'linear\''):
-        learning_rates("linear", 0.1, 3)
+    with pytest.raises(ValueError, match='schedule must be "one-cycle", "linear" or "constant", but is \'cosine\''):
+        learning_rates("cosine", 0.1, 3)

@@ -14,6 +14,7 @@ from torch.optim.lr_scheduler import OneCycleLR
 from vaelib.bounds import sgvb_b
 from vaelib.devices import default_device
 from vaelib.models import VAE
+from vaelib.optimisers import learning_rates
 from vaelib.runs import shuffled
 from vaelib.training import NonFiniteLossError, evaluate, fit
 
@@ -118,9 +119,9 @@ def test_the_callers_random_state_and_validation_survive(x):
         model.decode(torch.zeros(1, 2)).log_prob(torch.full((1, 6), 2.0))
 
 
-def test_schedules_differ_and_one_cycle_ends_near_zero(x):
+def test_schedules_differ_and_two_end_near_zero(x):
     steps: dict[str, list[float]] = {}
-    for schedule in ("one-cycle", "constant"):
+    for schedule in ("one-cycle", "linear", "constant"):
         before, rates = None, []
 
         def watch(model: Point, x: Tensor) -> Quadratic:
@@ -147,6 +148,7 @@ def test_schedules_differ_and_one_cycle_ends_near_zero(x):
     assert max(steps["one-cycle"]) == pytest.approx(0.01, rel=0.01)
     assert steps["one-cycle"][0] < 0.001
     assert steps["one-cycle"][-1] < 0.001
+    assert steps["linear"] == pytest.approx(learning_rates("linear", 0.01, 40)[:-1].tolist(), rel=1e-3)
 
 
 def manually(x: Tensor, steps: int, make_optimiser, max_grad_norm: float | None = None) -> Tensor:
@@ -290,7 +292,7 @@ def test_a_nan_stops_with_the_step_and_the_term(x):
     [
         ({"epochs": 0}, "epochs must be"),
         ({"batch_size": 0}, "batch_size must be"),
-        ({"schedule": "linear"}, "schedule must be"),
+        ({"schedule": "cosine"}, "schedule must be"),
     ],
 )
 def test_errors_name_the_argument(x, changes, message):

@@ -6,18 +6,21 @@ the device, and nothing else that a step depends on lives in Python.
 
 from __future__ import annotations
 
+import inspect
+import math
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor
 from torch.optim import Adam, Optimizer
 
 OptimiserName = Literal["adam", "adagrad"]
-ScheduleName = Literal["one-cycle", "constant"]
+Kind = TypeVar("Kind", bound=Optimizer)
+ScheduleName = Literal["one-cycle", "linear", "constant"]
 
-WARM_UP = 0.3
-"""The part of the steps in which the one-cycle schedule rises to its peak."""
+WARM_UP = {"one-cycle": 0.3, "linear": 0.1}
+"""The part of the steps in which a schedule rises to its peak."""
 
 
 class Adagrad(Optimizer):
@@ -55,6 +58,17 @@ class Adagrad(Optimizer):
             torch._foreach_sub_(parameters, steps)
 
 
+def _not_compiled(optimiser: type[Kind]) -> type[Kind]:
+    """The same optimiser without the decorators that import torch's compiler at the first call.
+
+    They are there to keep it away from what it could not compile, and nothing is compiled here; the import takes longer
+    than an epoch of a small model.
+    """
+    names = "add_param_group", "zero_grad", "step", "state_dict", "load_state_dict"
+    bare = {name: inspect.unwrap(getattr(optimiser, name)) for name in names}
+    return type(optimiser.__name__, (optimiser,), {**bare, "step": torch.no_grad()(bare["step"])})
+
+
 def make_optimiser(name: OptimiserName, parameters: Iterable[Tensor], weight_decay: float) -> Optimizer:
     """The optimiser of this name for parameters of any shape; `weight_decay` times them is added to the gradient.
 
@@ -65,11 +79,11 @@ def make_optimiser(name: OptimiserName, parameters: Iterable[Tensor], weight_dec
     on_cuda = bool(parameters) and parameters[0].is_cuda
     rate = torch.zeros((), device=parameters[0].device) if on_cuda else 0.0
     if name == "adam":
-        return Adam(parameters, lr=rate, weight_decay=weight_decay, fused=True, capturable=on_cuda)
+        return _not_compiled(Adam)(parameters, lr=rate, weight_decay=weight_decay, fused=True, capturable=on_cuda)
     if name == "adagrad":
         if on_cuda:
             return Adagrad(parameters, lr=rate, weight_decay=weight_decay)
-        return torch.optim.Adagrad(parameters, lr=rate, weight_decay=weight_decay, fused=True)
+        return _not_compiled(torch.optim.Adagrad)(parameters, lr=rate, weight_decay=weight_decay, fused=True)
     raise ValueError(f'optimiser must be "adam" or "adagrad", but is {name!r}')
 
 
@@ -86,7 +100,9 @@ def learning_rates(name: ScheduleName, peak: float, steps: int) -> Tensor:
     r"""The learning rate of each step, float64, shape (steps,).
 
     "one-cycle" (Smith and Topin 2018, https://arxiv.org/abs/1708.07120) rises from peak / 25 to its peak in the first
-    30 % of the steps, and falls to peak / 250,000 in the rest, each along half a cosine; "constant" stays at the peak.
+    30 % of the steps, and falls to peak / 250,000 in the rest, each along half a cosine. "linear" goes up in the first
+    10 % and down in the rest by equal parts, from 0 and to 0, where neither of the two is a step; the descent is that
+    of Defazio and others (2023, https://arxiv.org/abs/2310.07831). "constant" stays at the peak.
 
     Raises:
         ValueError: If there is no schedule of this name.
@@ -95,13 +111,19 @@ def learning_rates(name: ScheduleName, peak: float, steps: int) -> Tensor:
         >>> learning_rates("one-cycle", 0.006, 11).numpy().round(4)
         array([0.0002, 0.0025, 0.0058, 0.0059, 0.0053, 0.0044, 0.0032, 0.002 ,
                0.0009, 0.0002, 0.    ])
+        >>> learning_rates("linear", 0.006, 11).numpy().round(4)
+        array([0.003 , 0.006 , 0.0054, 0.0048, 0.0042, 0.0036, 0.003 , 0.0024,
+               0.0018, 0.0012, 0.0006])
     """
     if name == "constant":
         return torch.full((steps,), peak, dtype=torch.float64)
+    step = torch.arange(steps, dtype=torch.float64)
+    if name == "linear":
+        rising = math.ceil(WARM_UP["linear"] * steps)
+        return peak * torch.minimum((step + 1) / rising, (steps - step) / (steps - rising + 1))
     if name != "one-cycle":
-        raise ValueError(f'schedule must be "one-cycle" or "constant", but is {name!r}')
-    step, top = torch.arange(steps, dtype=torch.float64), WARM_UP * steps - 1
-    start, end = peak / 25, peak / 250_000
-    rising = peak + (start - peak) * (1 + torch.cos(torch.pi * step / top)) / 2
-    falling = end + (peak - end) * (1 + torch.cos(torch.pi * (step - top) / (steps - 1 - top))) / 2
-    return torch.where(step <= top, rising, falling)
+        raise ValueError(f'schedule must be "one-cycle", "linear" or "constant", but is {name!r}')
+    top, start, end = WARM_UP["one-cycle"] * steps - 1, peak / 25, peak / 250_000
+    up = peak + (start - peak) * (1 + torch.cos(torch.pi * step / top)) / 2
+    down = end + (peak - end) * (1 + torch.cos(torch.pi * (step - top) / (steps - 1 - top))) / 2
+    return torch.where(step <= top, up, down)
