@@ -65,6 +65,18 @@ def test_check_finite_refuses(bad: float) -> None:
         checks.check_finite("x", value)
 
 
+def test_check_images_accepts() -> None:
+    checks.check_images("x", torch.zeros(1, 3))
+
+
+@pytest.mark.parametrize("shape", [(3,), (0, 3), (2, 3, 4)])
+def test_check_images_refuses(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r"x must hold images in rows, shape \(N, D\), but has shape"):
+        checks.check_images("x", torch.zeros(shape))
+    with pytest.raises(ValueError, match="x must be finite"):
+        checks.check_images("x", torch.full((1, 3), torch.nan))
+
+
 def test_check_unit_interval_accepts() -> None:
     checks.check_unit_interval("x", torch.tensor([0.0, 0.5, 1.0]))
     checks.check_unit_interval("x", torch.zeros(0, 3))

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from vaelib.networks import ConvolutionalDecoderBody, ConvolutionalEncoderBody, ConvolutionalHead, mlp
+from vaelib.networks import Centred, ConvolutionalDecoderBody, ConvolutionalEncoderBody, ConvolutionalHead, mlp
 
 IMAGE_SHAPES = [(28, 28), (8, 8), (28, 20)]
 BATCH_SHAPES = [(), (0,), (1,), (5,), (4, 5), (2, 3, 4)]
@@ -22,6 +22,25 @@ def test_mlp_alternates_affine_maps_and_activations():
 def test_mlp_refuses_sizes_that_make_no_layer(sizes):
     with pytest.raises(ValueError, match="sizes must hold at least two positive widths"):
         mlp(sizes)
+
+
+def test_centred_is_a_perceptron_of_other_biases():
+    images = torch.rand(20, 5) + torch.arange(5)
+    body, same = mlp((5, 4, 3)), mlp((5, 4, 3))
+    same.load_state_dict(body.state_dict())
+    with torch.no_grad():
+        same[0].bias -= body[0].weight @ torch.tensor(images.numpy().mean(axis=0))
+    x = torch.rand(2, 7, 5)
+    torch.testing.assert_close(Centred(body, images)(x), same(x))
+
+
+def test_centred_moves_with_its_body():
+    """The mean image is kept with the weights: it goes to their dtype, and into what is saved."""
+    images = torch.rand(20, 5)
+    centred, other = Centred(mlp((5, 4)), images).half(), Centred(mlp((5, 4)), images + 1)
+    assert centred.mean.dtype == torch.half
+    other.load_state_dict(centred.state_dict())
+    torch.testing.assert_close(other.mean, images.mean(0), rtol=1e-3, atol=0)
 
 
 @pytest.mark.parametrize("image_shape", IMAGE_SHAPES)
@@ -131,6 +150,8 @@ def test_head_leaves_no_chequerboard():
         (lambda: ConvolutionalHead(196, 783, image_shape=(28, 28)), "outputs must be a positive multiple of 784"),
         (lambda: ConvolutionalHead(196, 0, image_shape=(28, 28)), "outputs must be a positive multiple of 784"),
         (lambda: ConvolutionalHead(196, 783, image_shape=(27, 28)), "image_shape must be"),
+        (lambda: Centred(mlp((5, 4)), torch.rand(5)), r"images must hold images in rows, shape \(N, D\)"),
+        (lambda: Centred(mlp((5, 4)), torch.full((2, 5), torch.nan)), "images must be finite"),
         # 2 x 784 pixels would fold into two images
         (lambda: ConvolutionalEncoderBody((28, 28))(torch.rand(5, 1568)), r"x must have shape \(\.\.\., 784\)"),
     ],

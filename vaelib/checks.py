@@ -46,6 +46,13 @@ def check_finite(name: str, value: Tensor) -> None:
         )
 
 
+def check_images(name: str, value: Tensor) -> None:
+    """Raise `ValueError` unless `value` holds finite images in rows, shape (N, D), one at least."""
+    if value.dim() != 2 or len(value) == 0:
+        raise ValueError(f"{name} must hold images in rows, shape (N, D), but has shape {tuple(value.shape)}")
+    check_finite(name, value)
+
+
 def check_unit_interval(name: str, value: Tensor) -> None:
     """Raise `ValueError` where `value`, of any shape, leaves [0, 1], saying where first."""
     bad = ~((value >= 0) & (value <= 1))  # a NaN fails both comparisons, so it is caught as well

@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from vaelib.checks import check_floating, check_last_dim, check_positive_integer, check_unit_interval
+from vaelib.checks import check_floating, check_images, check_last_dim, check_positive_integer, check_unit_interval
 from vaelib.gaussians import DiagonalGaussian
 from vaelib.likelihoods import Bernoulli, ContinuousBernoulli
 from vaelib.networks import ConvolutionalHead
@@ -80,8 +80,7 @@ class BernoulliDecoder(_Decoder):
         """
         check_floating("images", images)
         check_last_dim("images", images, len(self.head.bias))
-        if images.dim() != 2:
-            raise ValueError(f"images must hold images in rows, shape (N, D), but has shape {tuple(images.shape)}")
+        check_images("images", images)
         check_unit_interval("images", images)
         self.head.bias.copy_(torch.logit((images.sum(0) + 1) / (len(images) + 2)))
 

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, LowRankMultivariateNormal
 
-from vaelib.checks import check_finite, check_floating, check_last_dim, check_like, check_positive_integer
+from vaelib.checks import check_finite, check_floating, check_images, check_last_dim, check_like, check_positive_integer
 from vaelib.gaussians import AffineGaussian, CholeskyGaussian, DiagonalGaussian
 from vaelib.models import VAE, LatentVariableModel
 
@@ -109,9 +109,7 @@ class LinearGaussian(LatentVariableModel):
         """
         check_floating("x", x)
         check_positive_integer("latent_dim", latent_dim)
-        if x.dim() != 2 or x.shape[0] == 0:
-            raise ValueError(f"x must hold images in rows, shape (N, D), but has shape {tuple(x.shape)}")
-        check_finite("x", x)
+        check_images("x", x)
         count, data_dim = x.shape
         if latent_dim >= data_dim:
             raise ValueError(f"latent_dim must be below D = {data_dim} to leave any noise, but is {latent_dim}")

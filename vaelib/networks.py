@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from vaelib.checks import check_last_dim, check_positive_integer
+from vaelib.checks import check_floating, check_images, check_last_dim, check_positive_integer
 
 
 def mlp(sizes: Sequence[int], activation: Callable[[], nn.Module] = nn.ReLU) -> nn.Sequential:
@@ -43,6 +43,36 @@ def mlp(sizes: Sequence[int], activation: Callable[[], nn.Module] = nn.ReLU) -> 
     for inputs, outputs in itertools.pairwise(sizes):
         layers += [nn.Linear(inputs, outputs), activation()]
     return nn.Sequential(*layers)
+
+
+class Centred(nn.Module):
+    """A body that is given each image less the mean image: body(x - m).
+
+    If the body begins with an affine map, W x + b becomes W x + (b - W m), so that the family of functions stays. What
+    changes is how fast it is learnt: the gradient of a unit's weights is x times one number, and where no pixel is
+    negative it moves all of them in the same direction (LeCun, Bottou, Orr and Mueller 1998, "Efficient BackProp").
+
+    Args:
+        body: Maps images (..., D) to features (..., F).
+        images: The training images, shape (N, D).
+
+    Raises:
+        TypeError: If `images` is no floating-point tensor.
+        ValueError: If `images` has another shape, or is not finite.
+    """
+
+    mean: Tensor
+
+    def __init__(self, body: nn.Module, images: Tensor) -> None:
+        super().__init__()
+        check_floating("images", images)
+        check_images("images", images)
+        self.body = body
+        self.register_buffer("mean", images.mean(0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Features (..., F) of images x (..., D)."""
+        return self.body(x - self.mean)
 
 
 class ConvolutionalEncoderBody(nn.Module):

@@ -17,7 +17,7 @@ from torch.nn.utils import clip_grad_norm_
 from torch.optim import Optimizer
 
 from vaelib import checkpoints
-from vaelib.checks import check_finite, check_floating
+from vaelib.checks import check_floating, check_images, check_no_autocast
 from vaelib.graphs import StepGraphs
 from vaelib.models import LatentVariableModel
 from vaelib.optimisers import set_learning_rate
@@ -51,6 +51,9 @@ class Run:
         steps_done: Steps taken in the epoch under way.
         sums: Of those steps, the sum of each term over its images, shape (steps, terms) in parts, on the device:
             reading one would make the processor wait for it.
+
+    Raises:
+        RuntimeError: Inside `torch.autocast`.
     """
 
     def __init__(
@@ -63,6 +66,7 @@ class Run:
         max_grad_norm: float | None = None,
         graph_steps: int = 1,
     ) -> None:
+        check_no_autocast(train.device)
         self.model = model
         self.objective = objective
         self.optimiser = optimiser
@@ -222,9 +226,7 @@ def images_for(model: nn.Module, name: str, x: Tensor, device: torch.device) -> 
     in_bytes = x.dtype == torch.uint8
     if not in_bytes:
         check_floating(name, x)
-    if x.dim() != 2 or len(x) == 0:
-        raise ValueError(f"{name} must hold images in rows, shape (N, D), but has shape {tuple(x.shape)}")
-    check_finite(name, x)
+    check_images(name, x)
     dtype = next(model.parameters()).dtype
     if isinstance(model, LatentVariableModel):
         model.check_data(pixels(x, dtype))

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Categorical, MixtureSameFamily
 
-from vaelib.checks import check_finite, check_floating, check_last_dim, check_positive_integer
+from vaelib.checks import check_floating, check_images, check_last_dim, check_positive_integer
 from vaelib.gaussians import CholeskyGaussian, DiagonalGaussian
 
 
@@ -207,9 +207,7 @@ class GaussianMixture:
 
 def _check_images(x: Tensor) -> None:
     check_floating("x", x)
-    if x.dim() != 2 or len(x) == 0:
-        raise ValueError(f"x must hold images in rows, shape (N, D), but has shape {tuple(x.shape)}")
-    check_finite("x", x)
+    check_images("x", x)
 
 
 def _fit_components(x: Tensor, share: Tensor, diagonal: bool) -> DiagonalGaussian | CholeskyGaussian:

@@ -34,8 +34,8 @@ OUR_BATCH = written("train.py", r"BATCH_SIZE = (\d+)")
 THEIR_BATCH = written("plain_loop.py", r"mnist\.train\), batch_size=(\d+)")
 
 VOUCHERS: list[Voucher] = [
-    Computed("a peak of sixteen times the example's rate", {"sixteen": RATE}),
-    Computed("Minibatches of 384 images, instead of the example's 128", {"384": OUR_BATCH, "128": THEIR_BATCH}),
+    Computed("A peak of twenty times the example's rate", {"twenty": RATE}),
+    Computed("Minibatches of 320 images, instead of the example's 128", {"320": OUR_BATCH, "128": THEIR_BATCH}),
     Computed("cut down to eight binary digits", {"eight": 1 - math.log2(torch.finfo(torch.bfloat16).eps)}),
     Computed("what the example's ten did", {"ten": written("plain_loop.py", r'"--epochs", type=int, default=(\d+)')}),
     Computed("were fastest, and even 250 faster", {"250": second_slowest()}),
