@@ -20,6 +20,7 @@ from torch.distributions import Distribution, MultivariateNormal, kl_divergence
 
 from vaelib.checks import without_validation
 from vaelib.gaussians import AffineGaussian, CholeskyGaussian, DiagonalGaussian, StandardNormal
+from vaelib.gaussians.elimination import equilibrate, is_resolved, log_det_and_gradient
 
 KINDS = ("diagonal", "standard", "affine", "cholesky")
 PAIRS = list(product(KINDS, KINDS))
@@ -454,6 +455,24 @@ def test_invertible_is_accepted_in_float32(dim: int) -> None:
         "both": full_scale(dim, (count,)) * units(count, dim, 1) * units(count, 1, dim),
     }
     assert {name: refused(matrix.float()) for name, matrix in families.items()} == dict.fromkeys(families, 0)
+
+
+def test_units_as_far_apart_as_float32_allows() -> None:
+    """Rows from 1e-30 to 1e30: regular, and of the same entropy as in float64."""
+    exponents = torch.linspace(-30, 30, 7).unsqueeze(-1)
+    scale = (torch.eye(7) + 0.1 * torch.randn(200, 7, 7)) * 10**exponents
+    found = AffineGaussian(torch.zeros(7).float(), scale.float()).entropy()
+    torch.testing.assert_close(found.double(), AffineGaussian(torch.zeros(7), scale).entropy(), rtol=0, atol=1e-3)
+
+
+def test_columns_beyond_float32_are_not_wrong_in_silence() -> None:
+    """Columns from 1e-25 to 1e25 can leave S^-T no room: what is not refused must be right."""
+    scale = (3 * torch.eye(6) + torch.randn(500, 6, 6)) * 10 ** (50 * torch.rand(500, 1, 6) - 25)
+    rows, largest = equilibrate(scale.float())
+    log_det, gradient = log_det_and_gradient(rows)
+    found = log_det + largest.log().sum((-2, -1))
+    right = (found.double() - torch.linalg.slogdet(scale).logabsdet).abs() < 1e-2
+    assert (right | ~is_resolved(rows, gradient)).all()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

@@ -210,7 +210,8 @@ class AffineGaussian(Gaussian):
     A singular $S$ can be sampled: its draws stay in the plane $\mu + \mathrm{range}(S)$. It has no density, so
     `log_prob`, `entropy` and every divergence raise. They also raise where S is singular for all its digits can tell,
     that is, where a relative change of 8 roundings in the entries of one row or one column could make it so. No S is
-    refused whose rows and columns can be scaled to a condition number below 1e6 in float32, or 5e14 in float64.
+    refused whose rows and columns can be scaled to a condition number below 1e6 in float32, or 5e14 in float64, unless
+    the entries of a row lie further apart than the dtype reaches, 1e38 in float32.
 
     Args:
         loc: Mean, shape (..., K).
@@ -244,12 +245,14 @@ class AffineGaussian(Gaussian):
     def _apply_scale(self, noise: Tensor) -> Tensor:
         return (self._scale @ noise.unsqueeze(-1)).squeeze(-1)
 
+    @torch.no_grad()
     def _log_det_and_gradient(self) -> tuple[Tensor, Tensor]:
         """log |det S| and its gradient S^-T, outside the graph; a singular S is refused."""
-        log_det, gradient = log_det_and_gradient(self._scale)
+        rows, largest = equilibrate(self._scale)
+        log_det, gradient = log_det_and_gradient(rows)
         if self._validate_args:
-            _refuse_singular("scale", ~is_resolved(self._scale, gradient))
-        return log_det, gradient
+            _refuse_singular("scale", ~is_resolved(rows, gradient))
+        return log_det + largest.log().sum((-2, -1)), gradient.div_(largest)
 
     def _solve(self, columns: Tensor) -> Tensor:
         rows, largest = equilibrate(self._scale)

@@ -19,27 +19,33 @@ def equilibrate(matrices: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @torch.no_grad()
-def log_det_and_gradient(matrices: Tensor) -> tuple[Tensor, Tensor]:
+def log_det_and_gradient(rows: Tensor) -> tuple[Tensor, Tensor]:
     """log |det S| and its gradient S^-T, shapes (...) and (..., K, K), from one factorisation, outside the graph.
 
-    It is S^T that is factorised: its pivots are chosen within a row of S, so that units do not enter.
+    Args:
+        rows: S, shape (..., K, K), equilibrated.
     """
-    factors, pivots, _ = torch.linalg.lu_factor_ex(matrices.mT)
-    identity = torch.eye(matrices.shape[-1], dtype=matrices.dtype, device=matrices.device).expand_as(matrices)
-    gradient = torch.linalg.lu_solve(factors, pivots, identity, left=False)  # X S^T = I, which gives X in rows
+    factors, pivots, _ = torch.linalg.lu_factor_ex(rows)
+    identity = torch.eye(rows.shape[-1], dtype=rows.dtype, device=rows.device).expand_as(rows)
+    # X S^T = I gives S^-T in rows, as what it is subtracted from; S^T X = I would give it in columns.
+    gradient = torch.linalg.lu_solve(factors, pivots, identity, left=False, adjoint=True)
     return factors.diagonal(dim1=-2, dim2=-1).abs().log().sum(-1), gradient
 
 
 @torch.no_grad()
-def is_resolved(matrices: Tensor, gradient: Tensor) -> Tensor:
-    r"""Whether S is regular for all that its digits can tell, shape (...); `gradient` is S^-T.
+def is_resolved(rows: Tensor, gradient: Tensor) -> Tensor:
+    r"""Whether S is regular for all that its digits can tell, shape (...).
 
     Multiplying the entry S_ij by 1 + d multiplies det S by 1 + d G_ij, where G = S * S^-T elementwise is the relative
     gain array, which no scaling of rows or columns changes. Within one row the d G_ij add up: relative changes of size
     d there can make S singular if and only if d times the row's sum of |G_ij| reaches 1. The same holds for columns.
     For a condition number c no such sum exceeds (c + 1/c) / 2 (Nett and Manousiouthakis 1987).
+
+    Args:
+        rows: S, shape (..., K, K), equilibrated: in small units S^-T would overflow.
+        gradient: S^-T, of the same shape.
     """
-    gains = (matrices * gradient).abs_()
+    gains = (rows * gradient).abs_()
     most = torch.maximum(gains.sum(-1).amax(-1), gains.sum(-2).amax(-1))
     # What would be singular in exact arithmetic comes out within a few roundings of it; 8 leave a margin.
     return most * (8 * torch.finfo(gains.dtype).eps) < 1  # false for the NaN that a zero pivot leaves
