@@ -210,8 +210,8 @@ class AffineGaussian(Gaussian):
     A singular $S$ can be sampled: its draws stay in the plane $\mu + \mathrm{range}(S)$. It has no density, so
     `log_prob`, `entropy` and every divergence raise. They also raise where S is singular for all its digits can tell,
     that is, where a relative change of 8 roundings in the entries of one row or one column could make it so. No S is
-    refused whose rows and columns can be scaled to a condition number below 1e6 in float32, or 5e14 in float64, unless
-    the entries of a row lie further apart than the dtype reaches, 1e38 in float32.
+    refused whose rows and columns can be scaled to a condition number below 1e6 in float32, or 5e14 in float64, whatever
+    the units of its rows; those of its columns must lie within 1e30 of each other in float32.
 
     Args:
         loc: Mean, shape (..., K).

@@ -22,13 +22,14 @@ def equilibrate(matrices: Tensor) -> tuple[Tensor, Tensor]:
 def log_det_and_gradient(rows: Tensor) -> tuple[Tensor, Tensor]:
     """log |det S| and its gradient S^-T, shapes (...) and (..., K, K), from one factorisation, outside the graph.
 
+    It is S^T that is factorised, which LAPACK reads where S lies in memory, and whose inverse comes out by rows.
+
     Args:
         rows: S, shape (..., K, K), equilibrated.
     """
-    factors, pivots, _ = torch.linalg.lu_factor_ex(rows)
+    factors, pivots, _ = torch.linalg.lu_factor_ex(rows.mT)
     identity = torch.eye(rows.shape[-1], dtype=rows.dtype, device=rows.device).expand_as(rows)
-    # X S^T = I gives S^-T in rows, as what it is subtracted from; S^T X = I would give it in columns.
-    gradient = torch.linalg.lu_solve(factors, pivots, identity, left=False, adjoint=True)
+    gradient = torch.linalg.lu_solve(factors, pivots, identity, left=False)  # X S^T = I, which gives X by rows
     return factors.diagonal(dim1=-2, dim2=-1).abs().log().sum(-1), gradient
 
 
