@@ -457,6 +457,19 @@ def test_invertible_is_accepted_in_float32(dim: int) -> None:
     assert {name: refused(matrix.float()) for name, matrix in families.items()} == dict.fromkeys(families, 0)
 
 
+@pytest.mark.parametrize("entry", [1e-300, -1e-300, 2.0, -2.0])
+@pytest.mark.parametrize("which", [slice(None), slice(2, 3)], ids=["in all", "in one"])
+def test_triangle_is_looked_at_in_every_matrix(entry: float, which: slice) -> None:
+    scale_tril = torch.eye(3).repeat(2, 4, 1, 1)
+    scale_tril[:, which, 1, 2] = entry
+    with pytest.raises(ValueError, match="must be lower triangular"):
+        CholeskyGaussian(torch.zeros(3), scale_tril)
+
+
+def test_empty_batch_of_triangles() -> None:
+    assert CholeskyGaussian(torch.zeros(0, 3), torch.zeros(0, 3, 3)).entropy().shape == (0,)
+
+
 def test_units_as_far_apart_as_float32_allows() -> None:
     """Rows from 1e-30 to 1e30: regular, and of the same entropy as in float64."""
     exponents = torch.linspace(-30, 30, 7).unsqueeze(-1)

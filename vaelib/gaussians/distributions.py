@@ -210,8 +210,8 @@ class AffineGaussian(Gaussian):
     A singular $S$ can be sampled: its draws stay in the plane $\mu + \mathrm{range}(S)$. It has no density, so
     `log_prob`, `entropy` and every divergence raise. They also raise where S is singular for all its digits can tell,
     that is, where a relative change of 8 roundings in the entries of one row or one column could make it so. No S is
-    refused whose rows and columns can be scaled to a condition number below 1e6 in float32, or 5e14 in float64, whatever
-    the units of its rows; those of its columns must lie within 1e30 of each other in float32.
+    refused whose rows and columns can be scaled to a condition number below 1e6 in float32, or 5e14 in float64. The
+    units of its rows may be any; those of its columns must lie within 1e30 of each other in float32.
 
     Args:
         loc: Mean, shape (..., K).
@@ -345,9 +345,14 @@ def _broadcast_matrix(loc: Tensor, name: str, matrix: Tensor) -> tuple[Tensor, T
     return loc.expand(*batch, dim), matrix.expand(*batch, dim, dim)
 
 
-def _holds_more_than_its_triangle(matrix: Tensor) -> Tensor:
-    """Whether anything stands above the diagonals; row by row, as a copy of the triangles would take far longer."""
-    return torch.stack([row[..., number + 1 :].any() for number, row in enumerate(matrix.unbind(-2))]).any()
+@torch.no_grad()
+def _holds_more_than_its_triangle(matrix: Tensor) -> bool:
+    """Whether anything stands above the diagonals; over the batch first, as a copy of it would take far longer."""
+    if matrix.numel() == 0:
+        return False
+    matrices = matrix.reshape(-1, *matrix.shape[-2:])
+    largest = torch.maximum(matrices.amax(0), -matrices.amin(0))
+    return bool(largest.triu(1).any())
 
 
 def _refuse_singular(name: str, singular: Tensor) -> None:
