@@ -37,7 +37,7 @@ def run(command: list[str], folder: Path) -> tuple[float, float]:
 def main() -> None:
     made = parser(__doc__, rounds=3)
     made.add_argument("--peer", type=Path, help="path of the example's vae/main.py; its data lies in ../data")
-    made.add_argument("--epochs", type=int, default=3, help="vaelib's epochs (default 3)")
+    made.add_argument("--epochs", type=int, default=2, help="vaelib's epochs (default 2)")
     options = made.parse_args()
     started = start()
     peer = options.peer.resolve() if options.peer else HERE / "plain_loop.py"

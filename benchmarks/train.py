@@ -20,7 +20,7 @@ from vaelib.training import evaluate, fit
 
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--epochs", type=int, default=3)
+    options.add_argument("--epochs", type=int, default=2)
     options.add_argument("--seed", type=int, default=1)
     options.add_argument("--bfloat16", action="store_true", help="multiply in bfloat16 while training")
     arguments = options.parse_args()
@@ -36,7 +36,7 @@ def main() -> None:
 
 
 BATCH_SIZE = 320
-LEARNING_RATE = 2e-2
+LEARNING_RATE = {"encoder": 8e-3, "decoder": 4e-2}
 
 if __name__ == "__main__":
     main()

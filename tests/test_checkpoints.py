@@ -57,6 +57,7 @@ def crashes_at(step: int):
 @pytest.mark.parametrize("step", [2, 8, 9, 29, 48])
 def test_a_resumed_run_is_the_uninterrupted_one(tmp_path, optimiser, schedule, step):
     settings = {**SETTINGS, "optimiser": optimiser, "schedule": schedule, "weight_decay": 0.01, "max_grad_norm": 1.0}
+    settings |= {"learning_rate": {"encoder": 0.01, "decoder": 0.05}}
     whole, x = make()
     history = fit(whole, x, x[:20], **settings)
     settings |= {"checkpoint": tmp_path, "checkpoint_seconds": 0}

@@ -141,6 +141,19 @@ def test_the_learning_rate_is_set_as_a_number_or_in_place(name, as_tensor):
         assert value.item() == pytest.approx(-0.25)
 
 
+@pytest.mark.parametrize("fused", [False, True])
+def test_a_group_has_its_share_of_the_rate(fused):
+    values = [torch.zeros(1, requires_grad=True) for _ in range(2)]
+    groups = [{"params": [value], "share": share} for value, share in zip(values, (1.0, 0.25), strict=True)]
+    optimiser = make_optimiser("adagrad", groups, 0.0) if fused else Adagrad(groups, 0.0)
+    set_learning_rate(optimiser, 0.5)
+    for value in values:
+        value.grad = torch.ones(1)
+    optimiser.step()  # Adagrad's first is as long as the rate
+    assert [value.item() for value in values] == pytest.approx([-0.5, -0.125])
+    assert [group["lr"] for group in optimiser.param_groups] == [0.5, 0.125]
+
+
 def test_unknown_names_are_refused():
     with pytest.raises(ValueError, match='optimiser must be "adam" or "adagrad", but is \'sgd\''):
         make_optimiser("sgd", [torch.zeros(1, requires_grad=True)], 0.0)

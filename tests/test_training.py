@@ -188,6 +188,36 @@ def test_long_gradients_are_shortened_to_the_norm_and_short_ones_left(norm):
     assert torch.allclose(expected, unclipped, rtol=1e-4) == (norm == 1e3)
 
 
+@pytest.mark.parametrize(("name", "kind"), [("adam", Adam), ("adagrad", Adagrad)])
+def test_each_part_has_the_rate_of_its_name(name, kind):
+    """Fifty steps on one minibatch, written out with torch's groups of parameters."""
+    torch.manual_seed(0)
+    x = torch.randint(0, 2, (8,), dtype=torch.float64).repeat(30, 1)  # alike: their order must not matter
+    model = VAE.mlp(8, (6,), 2)
+    plain = copy.deepcopy(model)
+    rates = {"decoder": 0.02, "encoder": 0.005}
+    settings = {"optimiser": name, "schedule": "constant", "learning_rate": rates, "seed": 3}
+    fit(model, x, epochs=50, batch_size=30, progress=False, device="cpu", **settings)
+    groups = [{"params": getattr(plain, part).parameters(), "lr": rate} for part, rate in rates.items()]
+    optimiser = kind(groups)
+    torch.manual_seed(3)
+    for _ in range(50):
+        optimiser.zero_grad()
+        (-sgvb_b(plain, x).elbo.mean()).backward()
+        optimiser.step()
+    for ours, theirs in zip(model.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize(
+    "rates", [{"encoder": 0.1}, {"encoder": 0.1, "decoder": 0.1, "prior": 0.1}, {"encoder": 0.0, "decoder": 0.1}, {}]
+)
+def test_rates_that_do_not_fit_the_parts_are_refused(rates):
+    message = r"learning_rate must be a number, or give one above 0 to each part of the model, \['decoder', 'encoder'\]"
+    with pytest.raises(ValueError, match=message):
+        fit(make_vae(), torch.ones(2, 6), epochs=1, learning_rate=rates, progress=False)
+
+
 def test_bytes_are_grey_levels():
     torch.manual_seed(0)
     levels = torch.randint(0, 256, (50, 6), dtype=torch.uint8)

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from typing import Any, Literal, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
 OptimiserName = Literal["adam", "adagrad"]
@@ -69,31 +69,66 @@ def _not_compiled(optimiser: type[Kind]) -> type[Kind]:
     return type(optimiser.__name__, (optimiser,), {**bare, "step": torch.no_grad()(bare["step"])})
 
 
-def make_optimiser(name: OptimiserName, parameters: Iterable[Tensor], weight_decay: float) -> Optimizer:
+def in_parts(model: nn.Module, learning_rate: float | dict[str, float]) -> tuple[float, list[dict[str, Any]]]:
+    """The largest learning rate, and the model's parameters in groups, each with its `share` of that rate.
+
+    Args:
+        model: Its parts are named as its attributes are: "encoder" and "decoder" for a `vaelib.models.VAE`.
+        learning_rate: One for all, or one for each part by its name.
+
+    Raises:
+        ValueError: If a part has no rate, a rate no part, or one of several is not above 0.
+    """
+    if not isinstance(learning_rate, dict):
+        return learning_rate, [{"params": list(model.parameters()), "share": 1.0}]
+    parts: dict[str, list[Tensor]] = {}
+    for name, parameter in model.named_parameters():
+        parts.setdefault(name.split(".")[0], []).append(parameter)
+    if parts.keys() != learning_rate.keys() or min(learning_rate.values()) <= 0:
+        raise ValueError(
+            f"learning_rate must be a number, or give one above 0 to each part of the model, {sorted(parts)}, "
+            f"but is {learning_rate}"
+        )
+    peak = max(learning_rate.values())
+    return peak, [{"params": part, "share": learning_rate[name] / peak} for name, part in parts.items()]
+
+
+def make_optimiser(
+    name: OptimiserName, parameters: Iterable[Tensor] | list[dict[str, Any]], weight_decay: float
+) -> Optimizer:
     """The optimiser of this name for parameters of any shape; `weight_decay` times them is added to the gradient.
+
+    Args:
+        name: "adam" or "adagrad".
+        parameters: Tensors, or what `in_parts` makes of a model.
+        weight_decay: A number of at least 0.
 
     Raises:
         ValueError: If there is none of this name.
     """
-    parameters = list(parameters)
-    on_cuda = bool(parameters) and parameters[0].is_cuda
-    rate = torch.zeros((), device=parameters[0].device) if on_cuda else 0.0
+    groups: list[Any] = list(parameters)
+    if groups and isinstance(groups[0], Tensor):
+        groups = [{"params": groups, "share": 1.0}]
+    on_cuda = bool(groups) and groups[0]["params"][0].is_cuda
+    if on_cuda:  # a tensor for each, as each has its own rate
+        groups = [{**group, "lr": torch.zeros((), device=group["params"][0].device)} for group in groups]
     if name == "adam":
-        return _not_compiled(Adam)(parameters, lr=rate, weight_decay=weight_decay, fused=True, capturable=on_cuda)
+        return _not_compiled(Adam)(groups, lr=0.0, weight_decay=weight_decay, fused=True, capturable=on_cuda)
     if name == "adagrad":
         if on_cuda:
-            return Adagrad(parameters, lr=rate, weight_decay=weight_decay)
-        return _not_compiled(torch.optim.Adagrad)(parameters, lr=rate, weight_decay=weight_decay, fused=True)
+            return Adagrad(groups, lr=0.0, weight_decay=weight_decay)
+        return _not_compiled(torch.optim.Adagrad)(groups, lr=0.0, weight_decay=weight_decay, fused=True)
     raise ValueError(f'optimiser must be "adam" or "adagrad", but is {name!r}')
 
 
 def set_learning_rate(optimiser: Optimizer, rate: float | Tensor) -> None:
-    """Make this the learning rate, a number or a tensor of shape () on the parameters' device."""
+    """Give each group its share of this rate, a number or a tensor of shape () on the parameters' device."""
     for group in optimiser.param_groups:
+        own = rate * group.get("share", 1.0)
         if isinstance(group["lr"], Tensor):
-            group["lr"].fill_(rate)
+            group["lr"].fill_(own)
         else:
-            group["lr"] = float(rate)
+            group["lr"] = float(own)
 
 
 def learning_rates(name: ScheduleName, peak: float, steps: int) -> Tensor:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from vaelib.bounds import sgvb_b
 from vaelib.checks import check_positive_integer, without_validation
 from vaelib.devices import default_device
-from vaelib.optimisers import OptimiserName, ScheduleName, learning_rates, make_optimiser
+from vaelib.optimisers import OptimiserName, ScheduleName, in_parts, learning_rates, make_optimiser
 from vaelib.progress import progress_bar
 from vaelib.runs import (
     NonFiniteLossError,
@@ -42,7 +42,7 @@ def fit(
     objective: Objective = sgvb_b,
     batch_size: int = 128,
     optimiser: OptimiserName = "adam",
-    learning_rate: float = 1e-3,
+    learning_rate: float | dict[str, float] = 1e-3,
     schedule: ScheduleName = "one-cycle",
     weight_decay: float = 0.0,
     max_grad_norm: float | None = None,
@@ -63,7 +63,8 @@ def fit(
         objective: What is maximised (see the module's docstring).
         batch_size: M. The last minibatch of an epoch holds what remains.
         optimiser: "adam", or "adagrad" as in the original paper.
-        learning_rate: The step size; with a schedule that is not constant, its peak.
+        learning_rate: The step size; with a schedule that is not constant, its peak. Either one for all parameters, or
+            one for each part of the model by its name, as in {"encoder": 1e-3, "decoder": 5e-3}.
         schedule: "one-cycle" warms up to the peak and anneals to nearly zero over the whole run, as "linear" does
             along straight lines; "constant" stays: see `vaelib.optimisers.learning_rates`.
         weight_decay: This times the weights is added to the gradient. 1 / N makes the result a posterior mode under
@@ -100,8 +101,9 @@ def fit(
     train = images_for(model, "train", train, device)
     test = None if test is None else images_for(model, "test", test, device)
     steps = -(-len(train) // batch_size)
-    stepper = make_optimiser(optimiser, model.parameters(), weight_decay)
-    rates = learning_rates(schedule, learning_rate, epochs * steps)
+    peak, parts = in_parts(model, learning_rate)
+    stepper = make_optimiser(optimiser, parts, weight_decay)
+    rates = learning_rates(schedule, peak, epochs * steps)
     run = Run(model, objective, stepper, rates, train, max_grad_norm, graph_steps)
 
     last = None if checkpoint is None else Path(checkpoint) / "last.pt"
