@@ -86,7 +86,7 @@ mutants: .venv/.installed  ## Change the library's arithmetic a thousand times, 
 # PEER is the path of vae/main.py of PyTorch's examples, where that is at hand; it needs torchvision, and MNIST in ../data.
 bench: .venv/.installed  ## Time everything that fits a laptop, half an hour; PEER=path/to/vae/main.py runs PyTorch's example
 	$(BIN)/python benchmarks/time_to_bound.py $(if $(PEER),--peer $(PEER))
-	for name in loop ensembles full_covariance growth marginal_likelihood; do $(BIN)/python benchmarks/$$name.py || exit 1; done
+	for name in remedies loop ensembles full_covariance growth marginal_likelihood; do $(BIN)/python benchmarks/$$name.py || exit 1; done
 
 clean:  ## Remove what was built; the environment stays
 	rm -rf _build
