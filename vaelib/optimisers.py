@@ -96,12 +96,9 @@ def in_parts(model: nn.Module, learning_rate: float | dict[str, float]) -> tuple
 def make_optimiser(
     name: OptimiserName, parameters: Iterable[Tensor] | list[dict[str, Any]], weight_decay: float
 ) -> Optimizer:
-    """The optimiser of this name for parameters of any shape; `weight_decay` times them is added to the gradient.
+    """The optimiser of this name for parameters of any shape, or for groups of them as `in_parts` makes.
 
-    Args:
-        name: "adam" or "adagrad".
-        parameters: Tensors, or what `in_parts` makes of a model.
-        weight_decay: A number of at least 0.
+    `weight_decay` times the parameters is added to the gradient.
 
     Raises:
         ValueError: If there is none of this name.

@@ -62,6 +62,7 @@ NO_NOTATION = {
         "start",
         "count",
         "numbers",
+        "rows",
         "test",
         "grey",
     ),  # what is worked on

@@ -122,5 +122,5 @@ def test_a_number_is_annotated_as_one(row: Row) -> None:
         for arg in arguments(function)
         if arg.arg == row.names[0] and arg.annotation
     }
-    assert annotations <= {"int", "float", "int | None", "float | Tensor"}
+    assert annotations <= {"int", "float", "int | None", "float | Tensor", "float | dict[str, float]"}
     assert annotations
