@@ -78,6 +78,17 @@ def test_the_constant_schedule(x):
     assert_same_as_fit(models, x, [0, 1, 2], epochs=2, objective=squared_error, schedule="constant")
 
 
+@pytest.mark.parametrize("frozen", [None, "encoder"])
+def test_each_part_has_the_rate_of_its_name(x, frozen):
+    models = scattered(lambda: Autoencoder.mlp(16, (5,), 2))
+    rates = {"encoder": 0.01, "decoder": 0.05}
+    if frozen is not None:
+        del rates[frozen]
+        for model in models:
+            getattr(model, frozen).requires_grad_(False)
+    assert_same_as_fit(models, x, [0, 1, 2], epochs=3, objective=squared_error, learning_rate=rates)
+
+
 @pytest.fixture
 def frozen_noise(monkeypatch: pytest.MonkeyPatch) -> None:
     """Normal draws that are a function of their shape alone, so that runs with and without `vmap` have the same."""
@@ -487,6 +498,7 @@ def test_models_are_checked(x, models, message):
         ({"batch_size": 0}, "batch_size must be"),
         ({"optimiser": "sgd"}, "optimiser must be"),
         ({"schedule": "cosine"}, "schedule must be"),
+        ({"learning_rate": {"encoder": 0.1}}, "learning_rate must be a number, or give one above 0 to each part"),
         ({"train": torch.full((5, 16), 0.5)}, "binarise"),
         ({"train": torch.zeros(16)}, "train must hold images in rows"),
         ({"test": torch.full((5, 16), torch.nan)}, "test must be finite"),

@@ -213,7 +213,7 @@ def test_each_part_has_the_rate_of_its_name(name, kind):
     "rates", [{"encoder": 0.1}, {"encoder": 0.1, "decoder": 0.1, "prior": 0.1}, {"encoder": 0.0, "decoder": 0.1}, {}]
 )
 def test_rates_that_do_not_fit_the_parts_are_refused(rates):
-    message = r"learning_rate must be a number, or give one above 0 to each part of the model, \['decoder', 'encoder'\]"
+    message = r"learning_rate must be .* to each part of the model that learns, \['decoder', 'encoder'\], but is {"
     with pytest.raises(ValueError, match=message):
         fit(make_vae(), torch.ones(2, 6), epochs=1, learning_rate=rates, progress=False)
 

@@ -13,7 +13,6 @@ Wide layers keep a processor busy by themselves: 4 models of 784-400-20 take the
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -25,7 +24,7 @@ from torch.optim import Optimizer
 from vaelib.bounds import sgvb_b
 from vaelib.checks import check_no_autocast, check_positive_integer, without_validation
 from vaelib.devices import default_device
-from vaelib.optimisers import OptimiserName, ScheduleName, learning_rates, make_optimiser, set_learning_rate
+from vaelib.optimisers import OptimiserName, ScheduleName, in_parts, learning_rates, make_optimiser, set_learning_rate
 from vaelib.progress import progress_bar
 from vaelib.runs import NonFiniteLossError, Objective, images_for, pixels, seeded, shuffled
 
@@ -42,7 +41,7 @@ def fit_ensemble(
     objective: Objective = sgvb_b,
     batch_size: int = 128,
     optimiser: OptimiserName = "adam",
-    learning_rate: float = 1e-3,
+    learning_rate: float | dict[str, float] = 1e-3,
     schedule: ScheduleName = "one-cycle",
     weight_decay: float = 0.0,
     max_grad_norm: float | None = None,
@@ -109,8 +108,12 @@ def fit_ensemble(
         train = images_for(model, "train", train, device)
         test = None if test is None else images_for(model, "test", test, device)
 
-    rates = learning_rates(schedule, learning_rate, epochs * -(-len(train) // batch_size)).view(epochs, -1).tolist()
-    make_stepper = partial(make_optimiser, optimiser, weight_decay=weight_decay)
+    peak, _ = in_parts(models[0].named_parameters(), learning_rate)
+    rates = learning_rates(schedule, peak, epochs * -(-len(train) // batch_size)).view(epochs, -1).tolist()
+
+    def make_stepper(trained: Iterable[tuple[str, Tensor]]) -> Optimizer:
+        return make_optimiser(optimiser, in_parts(trained, learning_rate)[1], weight_decay)
+
     stacks = [
         _Stack({i: models[i] for i in members}, [seeds[i] for i in members], objective, max_grad_norm, make_stepper)
         for members in _alike(models)
@@ -152,7 +155,7 @@ class _Stack:
         seeds: list[int],
         objective: Objective,
         max_grad_norm: float | None,
-        make_stepper: Callable[[Iterable[Tensor]], Optimizer],
+        make_stepper: Callable[[Iterable[tuple[str, Tensor]]], Optimizer],
     ) -> None:
         self.members = members
         self.seeds = seeds
@@ -162,7 +165,7 @@ class _Stack:
         parameters, buffers = stack_module_state(self._callables)
         self.trained = {name: value for name, value in parameters.items() if value.requires_grad}
         self.fixed = buffers | {name: value for name, value in parameters.items() if not value.requires_grad}
-        self.optimiser = make_stepper(self.trained.values())
+        self.optimiser = make_stepper((name.removeprefix("model."), value) for name, value in self.trained.items())
 
         # The next two functions see one member; vmap turns them into functions of the stack.
         def loss(trained: State, fixed: State, x: Tensor) -> tuple[Tensor, tuple[Tensor, State]]:

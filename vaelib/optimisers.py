@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from typing import Any, Literal, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Adam, Optimizer
 
 OptimiserName = Literal["adam", "adagrad"]
@@ -69,25 +69,29 @@ def _not_compiled(optimiser: type[Kind]) -> type[Kind]:
     return type(optimiser.__name__, (optimiser,), {**bare, "step": torch.no_grad()(bare["step"])})
 
 
-def in_parts(model: nn.Module, learning_rate: float | dict[str, float]) -> tuple[float, list[dict[str, Any]]]:
-    """The largest learning rate, and the model's parameters in groups, each with its `share` of that rate.
+def in_parts(
+    parameters: Iterable[tuple[str, Tensor]], learning_rate: float | dict[str, float]
+) -> tuple[float, list[dict[str, Any]]]:
+    """The largest learning rate, and a model's parameters in groups, each with its `share` of that rate.
 
     Args:
-        model: Its parts are named as its attributes are: "encoder" and "decoder" for a `vaelib.models.VAE`.
-        learning_rate: One for all, or one for each part by its name.
+        parameters: Tensors of any shape with their names, as from `named_parameters`. A name begins with that of a
+            part, "encoder" or "decoder" in a `vaelib.models.VAE`.
+        learning_rate: One for all, or one for each part that learns by its name.
 
     Raises:
-        ValueError: If a part has no rate, a rate no part, or one of several is not above 0.
+        ValueError: If such a part has no rate, a rate no part, or one of several is not above 0.
     """
     if not isinstance(learning_rate, dict):
-        return learning_rate, [{"params": list(model.parameters()), "share": 1.0}]
+        return learning_rate, [{"params": [parameter for _, parameter in parameters], "share": 1.0}]
     parts: dict[str, list[Tensor]] = {}
-    for name, parameter in model.named_parameters():
-        parts.setdefault(name.split(".")[0], []).append(parameter)
+    for name, parameter in parameters:
+        if parameter.requires_grad:
+            parts.setdefault(name.split(".")[0], []).append(parameter)
     if parts.keys() != learning_rate.keys() or min(learning_rate.values()) <= 0:
         raise ValueError(
-            f"learning_rate must be a number, or give one above 0 to each part of the model, {sorted(parts)}, "
-            f"but is {learning_rate}"
+            f"learning_rate must be a number, or give one above 0 to each part of the model that learns, "
+            f"{sorted(parts)}, but is {learning_rate}"
         )
     peak = max(learning_rate.values())
     return peak, [{"params": part, "share": learning_rate[name] / peak} for name, part in parts.items()]

@@ -64,7 +64,7 @@ def fit(
         batch_size: M. The last minibatch of an epoch holds what remains.
         optimiser: "adam", or "adagrad" as in the original paper.
         learning_rate: The step size; with a schedule that is not constant, its peak. Either one for all parameters, or
-            one for each part of the model by its name, as in {"encoder": 1e-3, "decoder": 5e-3}.
+            one for each part that learns by its name, as in {"encoder": 1e-3, "decoder": 5e-3}.
         schedule: "one-cycle" warms up to the peak and anneals to nearly zero over the whole run, as "linear" does
             along straight lines; "constant" stays: see `vaelib.optimisers.learning_rates`.
         weight_decay: This times the weights is added to the gradient. 1 / N makes the result a posterior mode under
@@ -101,7 +101,7 @@ def fit(
     train = images_for(model, "train", train, device)
     test = None if test is None else images_for(model, "test", test, device)
     steps = -(-len(train) // batch_size)
-    peak, parts = in_parts(model, learning_rate)
+    peak, parts = in_parts(model.named_parameters(), learning_rate)
     stepper = make_optimiser(optimiser, parts, weight_decay)
     rates = learning_rates(schedule, peak, epochs * steps)
     run = Run(model, objective, stepper, rates, train, max_grad_norm, graph_steps)
