@@ -38,7 +38,7 @@ def main() -> None:
         for name, (of_model, of_fit) in LEFT_OUT.items():
             model = make_model(mnist.train, seed, **of_model)
             begin = time.perf_counter()
-            loss = loss_after_training(model, mnist, seed, progress=False, **of_fit)
+            loss = loss_after_training(model, mnist.train, mnist.test, seed, progress=False, **of_fit)
             seconds = time.perf_counter() - begin
             rows.append({"left_out": name, "round": number, "seconds": seconds, "test_loss": loss})
             bar.update()

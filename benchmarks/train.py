@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from vaelib.bounds import sgvb_b
-from vaelib.data import Dataset, load
+from vaelib.data import load
 from vaelib.models import VAE
 from vaelib.networks import Centred
 from vaelib.precision import in_bfloat16
@@ -34,11 +34,13 @@ def make_model(images: torch.Tensor, seed: int, centred: bool = True, biased: bo
     return model
 
 
-def loss_after_training(model: VAE, mnist: Dataset, seed: int, objective: Objective = sgvb_b, **changes: Any) -> float:
+def loss_after_training(
+    model: VAE, train: torch.Tensor, test: torch.Tensor, seed: int, objective: Objective = sgvb_b, **changes: Any
+) -> float:
     """Train the model, and return its loss on the test images."""
     settings = {"epochs": EPOCHS, "batch_size": BATCH_SIZE, "learning_rate": LEARNING_RATE, "schedule": "linear"}
-    fit(model, mnist.train, objective=objective, seed=seed, **settings | changes)
-    return -evaluate(model, mnist.test)["elbo"]
+    fit(model, train, objective=objective, seed=seed, **settings | changes)
+    return -evaluate(model, test)["elbo"]
 
 
 def main() -> None:
@@ -50,7 +52,8 @@ def main() -> None:
     mnist = load("mnist")
     model = make_model(mnist.train, arguments.seed)
     objective = in_bfloat16(sgvb_b) if arguments.bfloat16 else sgvb_b
-    print(f"test loss {loss_after_training(model, mnist, arguments.seed, objective, epochs=arguments.epochs):.4f}")
+    loss = loss_after_training(model, mnist.train, mnist.test, arguments.seed, objective, epochs=arguments.epochs)
+    print(f"test loss {loss:.4f}")
 
 
 if __name__ == "__main__":
